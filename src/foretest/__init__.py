@@ -1,0 +1,3 @@
+"""foretest: the tests a change can break, first."""
+
+__version__ = "0.1.0"

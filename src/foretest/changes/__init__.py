@@ -1,0 +1,1 @@
+"""What changed: git, diffs, touched symbols, words."""

@@ -1,0 +1,73 @@
+"""Errors raised on purpose: each has a stable name, a page in the docs, and says what to do next."""
+
+from __future__ import annotations
+
+
+class ForetestError(Exception):
+    """Base of every error a user can meet. `remedy` is a command or a sentence to follow."""
+
+    name = "error"
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class NotARepository(ForetestError):
+    name = "not-a-repository"
+
+
+class EmptyRepository(ForetestError):
+    name = "empty-repository"
+
+
+class MissingBase(ForetestError):
+    name = "missing-base"
+
+
+class ShallowClone(ForetestError):
+    name = "shallow-clone"
+
+
+class BadConfiguration(ForetestError):
+    name = "bad-configuration"
+
+
+class BadReport(ForetestError):
+    name = "bad-report"
+
+
+class NoBundle(ForetestError):
+    name = "no-bundle"
+
+
+class BadBundle(ForetestError):
+    name = "bad-bundle"
+
+
+class NewerBundle(ForetestError):
+    name = "newer-bundle"
+
+
+class BadStore(ForetestError):
+    name = "bad-store"
+
+
+class Busy(ForetestError):
+    name = "busy"
+
+
+class SuiteFailed(ForetestError):
+    name = "suite-failed"
+
+
+class ExtraMissing(ForetestError):
+    name = "extra-missing"
+
+
+class StateNotFound(ForetestError):
+    name = "state-not-found"

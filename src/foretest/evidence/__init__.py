@@ -1,0 +1,1 @@
+"""What links a test to code: coverage, imports, text, co-change, propagation."""

@@ -1,0 +1,1 @@
+"""One featurisation for training, serving and replay."""

@@ -1,0 +1,1 @@
+"""What we remember: results lake, catalogue, state, and how it travels."""

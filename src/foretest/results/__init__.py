@@ -1,0 +1,1 @@
+"""What happened: one small reader per report format, one normaliser."""

@@ -1,0 +1,1 @@
+"""From scores to a run: budget, rules, shards, explanation, runner formats."""
