@@ -1,0 +1,1 @@
+"""What a replay found, as one HTML page with charts that needs no network."""
