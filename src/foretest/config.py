@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -107,3 +107,9 @@ def _typed(name: str, value: Any) -> Any:
     except (TypeError, ValueError) as error:
         wanted = "a list of strings" if isinstance(default, tuple) else type(default).__name__
         raise BadConfiguration(f"Setting '{name}' has the value {value!r}.", f"It takes {wanted}.") from error
+
+
+def child_environment(without: Collection[str], changes: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that we start: ours, less some variables, with `changes`."""
+    kept = {name: value for name, value in os.environ.items() if name not in without}
+    return kept | dict(changes)

@@ -21,6 +21,10 @@ class NotARepository(ForetestError):
     name = "not-a-repository"
 
 
+class GitFailed(ForetestError):
+    name = "git-failed"
+
+
 class EmptyRepository(ForetestError):
     name = "empty-repository"
 
@@ -71,3 +75,7 @@ class ExtraMissing(ForetestError):
 
 class StateNotFound(ForetestError):
     name = "state-not-found"
+
+
+class TracerUnavailable(ForetestError):
+    name = "tracer-unavailable"
