@@ -79,3 +79,7 @@ class StateNotFound(ForetestError):
 
 class TracerUnavailable(ForetestError):
     name = "tracer-unavailable"
+
+
+class BadModel(ForetestError):
+    name = "bad-model"
