@@ -47,7 +47,7 @@ def build_store(
     units = _units(old.tests, runs, collected)
     sources = repo.read_many(commit, [f for f in repo.files(commit) if is_source(f)])
     outlines = {path: outline(path, source) for path, source in sources.items()}
-    symbols = _symbols(outlines, [*old.symbols, *_traced_symbols(runs)])
+    symbols = _symbols(outlines, _traced_symbols(runs))
     files = tuple(sorted(outlines))
     test_files = {file_of(unit) for unit in units}
     bodies = [find_body(unit, outlines.get(file_of(unit))) for unit in units]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
+CHUNK = 1 << 20
+"""Entries that are worked on at once: temporary arrays then stay in the processor's cache."""
+
 Arrays = dict[str, Any]
 """Named parts of a record as they go into a file: numpy arrays, and lists of strings."""
 
@@ -97,25 +101,25 @@ class SparseRows:
 
     def column_counts(self) -> Longs:
         """In how many rows each column is."""
-        return np.bincount(self.indices, minlength=self.n_columns).astype(np.int64)
+        counts = np.zeros(self.n_columns, np.int64)
+        for start in range(0, self.nnz, CHUNK):
+            part = self.indices[start : start + CHUNK]
+            counts += np.bincount(part, minlength=self.n_columns)
+        return counts
 
     def dot(self, column_weights: NDArray[Any]) -> Floats:
         """For each row the sum of weight x column weight; float32[n_rows]."""
-        found = np.asarray(column_weights, np.float32)[self.indices]
-        if self.weights is not None:
-            found *= self.weights
-        return self._sums(found)
+        return self._reduced(np.add, np.asarray(column_weights, np.float32))
 
     def any(self, columns: Bools) -> Bools:
         """For each row whether it holds one of these columns; bool[n_rows]."""
         if not columns.any():
             return np.zeros(self.n_rows, bool)
-        return self._sums(columns[self.indices].astype(np.float32)) > 0
+        return np.not_equal(self.largest(columns), 0)
 
     def largest(self, column_weights: NDArray[Any]) -> Floats:
         """For each row the largest weight x column weight, 0 for an empty row; float32[n_rows]."""
-        found = np.asarray(column_weights, np.float32)[self.indices] * self.values()
-        return self._reduced(np.maximum, found)
+        return self._reduced(np.maximum, np.asarray(column_weights, np.float32))
 
     # --- making others ---
 
@@ -216,14 +220,19 @@ class SparseRows:
             raise ValueError(f"the parts of '{prefix}' do not fit together")
         return cls(indptr, indices, weights, n_columns)
 
-    def _sums(self, entries: Floats) -> Floats:
-        return self._reduced(np.add, entries)
-
-    def _reduced(self, by: np.ufunc, entries: Floats) -> Floats:
+    def _reduced(self, by: np.ufunc, column_weights: Floats) -> Floats:
+        """Each row's entries, weighted and joined into one number; 0 for an empty row."""
         result = np.zeros(self.n_rows, np.float32)
         filled = np.flatnonzero(self.row_counts())  # reduceat gives nonsense for empty rows
-        if len(filled):
-            result[filled] = by.reduceat(entries, self.indptr[filled])
+        starts = self.indptr[filled]
+        cuts = np.unique(np.searchsorted(starts, np.arange(0, self.nnz, CHUNK)))
+        for first, last in pairwise([*cuts.tolist(), len(starts)]):
+            low = starts[first]
+            high = starts[last] if last < len(starts) else self.nnz
+            entries = column_weights[self.indices[low:high]]
+            if self.weights is not None:
+                entries *= self.weights[low:high]
+            result[filled[first:last]] = by.reduceat(entries, starts[first:last] - low)
         return result
 
 
