@@ -24,15 +24,15 @@ _PAUSE = 0.02
 """Seconds between two tries for a lock: short beside any work done under one."""
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: readers see the old file or the new one. Raises BadStore."""
     with writing(path) as file:
         file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` in UTF-8, as `write_bytes` does."""
-    write_bytes(path, text.encode("utf-8"))
+    """Replace `path` by `text` in UTF-8, as `atomic_write` does."""
+    atomic_write(path, text.encode("utf-8"))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class TestId:
     @property
     def unit(self) -> str:
         """The unit of selection: the test function with its parameters merged."""
-        return "::".join((self.file, *self.classes, self.name))
+        return "::".join(part for part in (self.file, *self.classes, self.name) if part)
 
     def __str__(self) -> str:
         return self.unit if self.parameters is None else f"{self.unit}[{self.parameters}]"

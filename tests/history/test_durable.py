@@ -21,8 +21,8 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_write_replaces_the_whole_file_and_makes_folders(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b.bin"
-    durable.write_bytes(target, b"one, rather long")
-    durable.write_bytes(target, b"two")
+    durable.atomic_write(target, b"one, rather long")
+    durable.atomic_write(target, b"two")
     assert target.read_bytes() == b"two"
     assert leftovers(target.parent) == []
 
@@ -62,7 +62,7 @@ def test_full_disk_is_said_and_leaves_no_half_file(
     target.write_text("old")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BadStore, match=r"disk is full.*Free some space"):
-        durable.write_bytes(target, b"new")
+        durable.atomic_write(target, b"new")
     assert target.read_text() == "old"
     assert leftovers(tmp_path) == []
 
@@ -77,7 +77,7 @@ def test_a_device_without_room_is_refused() -> None:
 def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadStore, match="cannot be written"):
-        durable.write_bytes(tmp_path / "file" / "below", b"")
+        durable.atomic_write(tmp_path / "file" / "below", b"")
 
 
 HOLD = """

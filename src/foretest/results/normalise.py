@@ -1,0 +1,162 @@
+"""Makes results comparable over runs: volatile ids and failures, duplicates, impossible values."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from foretest.records import TestId, TestResult, TestRun
+
+_HEX = r"[0-9a-fA-F]"
+_VOLATILE = (
+    (re.compile(rf"\b{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}\b"), "<uuid>"),
+    # An address has nine digits or more on every 64-bit system; shorter constants are meant.
+    (re.compile(rf"(?<=\bat )0x{_HEX}+|\b0x{_HEX}{{9,16}}\b"), "<address>"),
+    (
+        re.compile(
+            r"\b\d{4}-\d\d-\d\d[T _]\d\d[:-]?\d\d[:-]?\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"
+        ),
+        "<time>",
+    ),
+    (re.compile(r"\b1[5-9]\d{8}(?:\d{3}|\d{6}|\d{9})?(?:\.\d+)?\b"), "<time>"),
+    (re.compile(r"(?:/private)?/(?:var/)?tmp/[^\s'\":,;)\]}>]+"), "<tmp>"),
+    (re.compile(r"(?:/private)?/var/folders/[^\s'\":,;)\]}>]+"), "<tmp>"),
+    (re.compile(r"\b[A-Za-z]:\\[^\s'\":,;]*\\Temp\\[^\s'\":,;)\]}>]+", re.IGNORECASE), "<tmp>"),
+    (re.compile(r"\b(pid|process|port)([ =:#-]{1,2})\d+\b", re.IGNORECASE), r"\1\2<n>"),
+)
+_HINT = re.compile(r"\d{4}|0x|tmp|temp|folders|pid|process|port", re.IGNORECASE)
+"""What every volatile part holds: most ids hold none of it and are not looked at twice."""
+
+_MESSAGE_LIMIT = 500
+"""Characters of a message that tell one failure from another; beyond lie diffs and dumps."""
+_FOREIGN = re.compile(r"(?:^|[/\\])(?:site-packages|dist-packages|lib[/\\]python\d)|^<|importlib")
+
+
+def stable(text: str) -> str:
+    """Replace what differs from run to run: addresses, times, temporary paths, ids of processes."""
+    if not _HINT.search(text):
+        return text
+    for pattern, sign in _VOLATILE:
+        text = pattern.sub(sign, text)
+    return text
+
+
+def printable(text: str) -> str:
+    """Spell out what UTF-8 cannot hold (lone surrogates), so that every store takes the text."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def fingerprint(kind: str, frames: Sequence[tuple[str, str]], message: str) -> str:
+    """Hash of a failure's exception type, innermost project frame and normalised message.
+
+    `frames` are (file, function), innermost last; line numbers stay out, since they move with
+    every edit above. Frames of libraries and of the interpreter are passed over.
+    """
+    own = [frame for frame in frames if not _FOREIGN.search(frame[0])]
+    file, function = own[-1] if own else ("", "")
+    place = "/".join(re.split(r"[/\\]", file)[-3:])
+    text = " ".join(stable(message[: 4 * _MESSAGE_LIMIT]).split())[:_MESSAGE_LIMIT]
+    whole = "\0".join((kind.rpartition(".")[2], place, function, text))
+    return hashlib.sha256(whole.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+_PYTEST_FRAME = re.compile(r"^([^\s:][^:\n]*):\d+: (?:in (\S+)|.*)$", re.MULTILINE)
+_PYTHON_FRAME = re.compile(r'^ *File "([^"]+)", line \d+, in (\S+)', re.MULTILINE)
+_JAVA_FRAME = re.compile(r"^\s*at ([\w.$/]+)\.([\w$<>]+)\(", re.MULTILINE)
+_ERROR_LINE = re.compile(
+    r"^(?:E +)?([A-Za-z_][\w.]*(?:Error|Exception|Failure|Exit|Interrupt|Warning))(?::|$)",
+    re.MULTILINE,
+)
+
+
+def fingerprint_of_text(kind: str, message: str, text: str) -> str:
+    """`fingerprint` of a failure known by its printed text: pytest's, Python's or Java's trace."""
+    frames = [(m[1], m[2]) for m in _PYTHON_FRAME.finditer(text)]
+    frames = frames or [(m[1], m[2] or "") for m in _PYTEST_FRAME.finditer(text)]
+    if not frames:  # Java prints the innermost frame first
+        frames = [(m[1], m[2]) for m in _JAVA_FRAME.finditer(text)][:1]
+    found = _ERROR_LINE.search(message) or _ERROR_LINE.search(text)
+    return fingerprint(kind or (found[1] if found else ""), frames, message or text)
+
+
+def seconds_or_none(value: float | None) -> float | None:
+    """A duration, or None where it cannot be one: negative, infinite, not a number."""
+    return value if value is not None and math.isfinite(value) and value >= 0 else None
+
+
+def clean(run: TestRun) -> TestRun:
+    """The run as it is stored: stable ids, distinct attempts, possible values, times with a zone.
+
+    A normalised id that two tests of the run would share is left as it was written: the volatile
+    text is then all that tells them apart. A run cannot have occurred after it was received.
+    """
+    ids = _stable_ids(result.test for result in run.results)
+    results = [
+        replace(
+            result,
+            test=ids[result.test],
+            seconds=seconds_or_none(result.seconds),
+            inclusion=result.inclusion if 0.0 < result.inclusion <= 1.0 else 1.0,
+        )
+        for result in run.results
+    ]
+    received = in_zone(run.received_at)
+    return replace(
+        run,
+        results=tuple(number_attempts(results)),
+        occurred_at=min(in_zone(run.occurred_at), received),
+        received_at=received,
+    )
+
+
+def in_zone(moment: datetime) -> datetime:
+    """The moment in UTC; a moment without a zone is taken as UTC."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def number_attempts(results: Iterable[TestResult]) -> Iterator[TestResult]:
+    """Give every result of a test its own attempt number, and drop what was only said twice.
+
+    Equal results are one result reported twice. Different results under one (test, attempt) are
+    further attempts, or two tests of one id: the later one takes the next free number, so that
+    both stay visible.
+    """
+    seen: dict[TestId, dict[int, TestResult]] = {}
+    for result in results:
+        attempts = seen.setdefault(result.test, {})
+        attempt = result.attempt
+        if attempts.get(attempt) == result:
+            continue
+        while attempt in attempts:
+            attempt += 1
+        attempts[attempt] = result
+        yield result if attempt == result.attempt else replace(result, attempt=attempt)
+
+
+def distinct(runs: Iterable[TestRun]) -> Iterator[TestRun]:
+    """Leave out runs already seen: a run is known by its id, attempt and shard."""
+    seen: set[tuple[str, str, int, str | None]] = set()
+    for run in runs:
+        key = (run.repository, run.run_id, run.attempt, run.shard)
+        if key not in seen:
+            seen.add(key)
+            yield run
+
+
+def _stable_ids(tests: Iterable[TestId]) -> dict[TestId, TestId]:
+    ids = {test: _stable_id(test) for test in dict.fromkeys(tests)}
+    shared = Counter(ids.values())
+    return {test: new if shared[new] == 1 else test for test, new in ids.items()}
+
+
+def _stable_id(test: TestId) -> TestId:
+    name, parameters = printable(test.name), test.parameters
+    if parameters is not None:
+        parameters = stable(printable(parameters))
+    file, classes = printable(test.file), tuple(printable(part) for part in test.classes)
+    return TestId(file, classes, stable(name), parameters, test.runner)

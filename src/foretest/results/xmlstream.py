@@ -1,0 +1,136 @@
+"""Reads XML from strangers: one small element at a time, no document types, bounded memory."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
+from typing import IO
+from xml.parsers import expat
+
+TEXT_LIMIT = 64_000
+"""Characters kept of one element's text: enough for a stack trace, not for a log."""
+_CHILDREN_LIMIT = 200
+_DEPTH_LIMIT = 200
+_TOKEN_LIMIT = 16 << 20
+"""Bytes after which one tag (a giant attribute, an endless comment) is given up on."""
+_CHUNK = 1 << 16
+
+_DECLARED = re.compile(rb"<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
+_ILLEGAL = dict.fromkeys(
+    [*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "\ufffd"
+)
+"""Characters that XML cannot hold and careless writers print all the same."""
+
+
+@dataclass(slots=True)
+class Element:
+    """A finished element with its children; text beyond the limit is dropped."""
+
+    tag: str
+    attributes: dict[str, str]
+    text: str = ""
+    children: list[Element] = field(default_factory=list)
+
+
+class DamagedError(Exception):
+    """The document stops making sense here; what was yielded before stands."""
+
+
+def elements(file: IO[bytes], whole: Set[str], opened: Set[str] = frozenset()) -> Iterator[Element]:
+    """Yield each outermost element whose tag is in `whole`, with its children, once it is closed.
+
+    Elements whose tag is in `opened` are yielded bare when they begin. Raises DamagedError at the
+    first place that is not XML, at the end of a cut file, and at any document type: a report has
+    no use for entities, an attack has.
+    """
+    builder = _Builder(whole, opened)
+    for text in _decoded(file):
+        yield from builder.feed(text)
+    yield from builder.feed("", final=True)
+
+
+class _Builder:
+    def __init__(self, whole: Set[str], opened: Set[str]) -> None:
+        self._whole, self._opened = whole, opened
+        self._stack: list[Element] = []
+        self._depth = 0
+        self._room = 0
+        self._fed = 0
+        self._ready: list[Element] = []
+        self._parser = expat.ParserCreate("utf-8")
+        self._parser.buffer_text = True
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._data
+        self._parser.StartDoctypeDeclHandler = self._doctype
+
+    def feed(self, text: str, final: bool = False) -> Iterator[Element]:
+        problem: DamagedError | None = None
+        data = text.translate(_ILLEGAL).encode("utf-8")
+        try:
+            self._parser.Parse(data, final)
+        except expat.ExpatError as error:
+            problem = DamagedError(f"{expat.ErrorString(error.code)} at line {error.lineno}")
+        except DamagedError as error:
+            problem = error
+        self._fed += len(data)
+        if not problem and self._fed - self._parser.CurrentByteIndex > _TOKEN_LIMIT:
+            problem = DamagedError(f"a tag without end at line {self._parser.CurrentLineNumber}")
+        ready, self._ready = self._ready, []
+        yield from ready
+        if problem:
+            raise problem
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > _DEPTH_LIMIT:
+            raise DamagedError(f"more than {_DEPTH_LIMIT} elements inside one another")
+        tag = tag.rpartition(":")[2]
+        if self._stack or tag in self._whole:
+            element = Element(tag, attributes)
+            if self._stack and len(self._stack[-1].children) < _CHILDREN_LIMIT:
+                self._stack[-1].children.append(element)
+            self._stack.append(element)
+            self._room = TEXT_LIMIT
+        elif tag in self._opened:
+            self._ready.append(Element(tag, attributes))
+
+    def _end(self, _: str) -> None:
+        self._depth -= 1
+        if self._stack:
+            element = self._stack.pop()
+            if not self._stack:
+                self._ready.append(element)
+
+    def _data(self, text: str) -> None:
+        if self._stack and self._room > 0:
+            self._stack[-1].text += text[: self._room]
+            self._room -= len(text)
+
+    def _doctype(self, *_: object) -> None:
+        raise DamagedError("a document type, which no report needs")
+
+
+def _decoded(file: IO[bytes]) -> Iterator[str]:
+    """The file's text: its own encoding where it names a real one, and no byte is ever fatal."""
+    head = file.read(_CHUNK)
+    decoder = codecs.getincrementaldecoder(_encoding(head))("replace")
+    while head:
+        yield decoder.decode(head)
+        head = file.read(_CHUNK)
+    yield decoder.decode(b"", final=True)
+
+
+def _encoding(head: bytes) -> str:
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    declared = _DECLARED.match(head.removeprefix(codecs.BOM_UTF8))
+    name = declared[1].decode() if declared else "utf-8"
+    try:
+        codecs.getincrementaldecoder(name)
+        b"<".decode(name)  # refuses codecs that do not yield text, and encodings such as UTF-16
+    except (LookupError, UnicodeError):
+        return "utf-8-sig"
+    return "utf-8-sig" if codecs.lookup(name).name == "utf-8" else name
