@@ -27,7 +27,7 @@ class StrategyRow:
 
 @dataclass(frozen=True, slots=True)
 class FirstFailure:
-    """Share of suite time that passes until a strategy's first failing test has ended, in one case."""
+    """Share of suite time until a strategy's first failing test has ended, in one case."""
 
     strategy: str
     share: float
@@ -62,7 +62,7 @@ class CaseRow:
     share: float
     """Share of suite time until our first failing test has ended; 1.0 where none was reached."""
     rank: int | None
-    """Place of the first failing test in our order, 1 for the first; None where none was reached."""
+    """Place of the first failing test in our order, from 1; None where none was reached."""
     reason: str
     """Why that test stands where it stands, a sentence."""
 
@@ -86,3 +86,5 @@ class ReplayReport:
     """What was done, a paragraph of plain text."""
     facts: tuple[tuple[str, str], ...] = ()
     """Counts worth a tile: a label and its value, such as ("test functions", "1,204")."""
+    ours: str = OURS
+    """The strategy that charts, tables and sentences bring out."""
