@@ -18,23 +18,12 @@ from foretest.records import FileStatus
 
 _BATCH = 1000
 
-_DIFF = [
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-color",
-    "--no-color-moved",
-    "--no-relative",
-    "--full-index",
-    "-M",
-    "-p",
-    "--diff-algorithm=myers",
-    "--indent-heuristic",
-    "--inter-hunk-context=0",
-    "--submodule=short",
-    "--ignore-submodules=untracked",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
-]
+_DIFF = (
+    "--no-ext-diff", "--no-textconv", "--no-color", "--no-color-moved", "--no-relative",
+    "--full-index", "-M", "-p", "--diff-algorithm=myers", "--indent-heuristic",
+    "--inter-hunk-context=0", "--submodule=short", "--ignore-submodules=untracked",
+    "--src-prefix=a/", "--dst-prefix=b/",
+)  # fmt: skip
 
 _STATUS = {
     "A": FileStatus.ADDED,

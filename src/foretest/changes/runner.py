@@ -17,21 +17,12 @@ TIMEOUT = 120.0
 _CHUNK = 1 << 16
 
 # What a hook or an outer git call sets to point at *its* repository: ours is named by `-C` alone.
-_FOREIGN = [
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DIFF_OPTS",
-    "GIT_DIR",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_GLOB_PATHSPECS",
-    "GIT_ICASE_PATHSPECS",
-    "GIT_INDEX_FILE",
-    "GIT_NAMESPACE",
-    "GIT_NOGLOB_PATHSPECS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
+_FOREIGN = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_DIFF_OPTS", "GIT_DIR",
+    "GIT_EXTERNAL_DIFF", "GIT_GLOB_PATHSPECS", "GIT_ICASE_PATHSPECS", "GIT_INDEX_FILE",
+    "GIT_NAMESPACE", "GIT_NOGLOB_PATHSPECS", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX",
     "GIT_WORK_TREE",
-]
+)  # fmt: skip
 
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -41,22 +32,13 @@ _ENVIRONMENT = {
 }
 
 # A user's taste must not reach the output that we parse; nor may a repository run its programs.
-_SETTINGS = [
-    "core.quotepath=off",
-    "core.fsmonitor=false",
-    "core.hooksPath=/dev/null",
-    "core.untrackedCache=false",
-    "core.abbrev=40",
-    "color.ui=never",
-    "diff.autoRefreshIndex=true",
-    "diff.suppressBlankEmpty=false",
-    "diff.orderFile=/dev/null",
-    "diff.wsErrorHighlight=none",
-    "i18n.logOutputEncoding=UTF-8",
-    "diff.renameLimit=1000",
-    "log.showRoot=true",
+_SETTINGS = (
+    "core.quotepath=off", "core.fsmonitor=false", "core.hooksPath=/dev/null",
+    "core.untrackedCache=false", "core.abbrev=40", "color.ui=never", "diff.autoRefreshIndex=true",
+    "diff.suppressBlankEmpty=false", "diff.orderFile=/dev/null", "diff.wsErrorHighlight=none",
+    "i18n.logOutputEncoding=UTF-8", "diff.renameLimit=1000", "log.showRoot=true",
     "log.showSignature=false",
-]
+)  # fmt: skip
 
 
 def finish(
