@@ -1,0 +1,111 @@
+"""What a change asks of the evidence: symbols, names, words and paths, without its text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from foretest.changes.words import words
+from foretest.records import MODULE_LEVEL, Change, FileChange, FileStatus, Symbol
+
+_TEST_MODULE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|tests?|[^/]*\.(test|spec))\.[a-z]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """One changed file, without its text."""
+
+    path: str
+    status: FileStatus = FileStatus.MODIFIED
+    old_path: str | None = None
+    binary: bool = False
+    touched: tuple[Symbol, ...] = ()
+    names_set: tuple[str, ...] = ()
+
+    @property
+    def known_as(self) -> str:
+        """The path under which evidence from before the change knows the file."""
+        return self.old_path if self.old_path and self.status is FileStatus.RENAMED else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A change as the features see it; made from a diff, or from the facts of a past case."""
+
+    files: tuple[FileFacts, ...] = ()
+    removed: Mapping[str, float] = field(default_factory=dict)
+    """Words of the removed lines outside tests, and how often each occurs."""
+    added: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def touched(self) -> tuple[Symbol, ...]:
+        """Changed symbols, each once, without the bodies of tests: those tests run anyway."""
+        symbols = dict.fromkeys(symbol for file in self.files for symbol in file.touched)
+        return tuple(symbol for symbol in symbols if unit_of(symbol) is None)
+
+    @property
+    def names_set(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for file in self.files for name in file.names_set))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Changed files that are not test modules, as the evidence knows them."""
+        return tuple(f.known_as for f in self.files if not is_test_module(f.known_as))
+
+
+def query_of(change: Change) -> Query:
+    """The query of a change read from git."""
+    removed: Counter[str] = Counter()
+    added: Counter[str] = Counter()
+    for file in change.files:
+        # Tests share words with tests: their lines would draw every neighbour in.
+        if not is_test_file(file.path):
+            for hunk in file.hunks:
+                removed.update(_words(hunk.removed))
+                added.update(_words(hunk.added))
+    return Query(tuple(_facts(file) for file in change.files), dict(removed), dict(added))
+
+
+def query_of_facts(
+    files: Iterable[FileFacts],
+    removed: Mapping[str, float] | None = None,
+    added: Mapping[str, float] | None = None,
+) -> Query:
+    """The query of a past case, whose text is gone and whose facts remain."""
+    return Query(tuple(files), dict(removed or {}), dict(added or {}))
+
+
+def is_test_module(path: str) -> bool:
+    """Whether a path looks like a file of tests, by the runners' usual names."""
+    return bool(_TEST_MODULE.search(path))
+
+
+def is_test_file(path: str) -> bool:
+    """Whether a path looks like tests or what supports them alone."""
+    *folders, name = path.split("/")
+    beside = not {"tests", "test", "__tests__"}.isdisjoint(folders)
+    return beside or name == "conftest.py" or is_test_module(path)
+
+
+def unit_of(symbol: Symbol) -> str | None:
+    """The test unit whose body a symbol is, None where it is not a test.
+
+    >>> unit_of(Symbol("tests/test_a.py", "TestX.test_y"))
+    'tests/test_a.py::TestX::test_y'
+    """
+    parts = symbol.qualname.split(".")
+    if symbol.qualname == MODULE_LEVEL or not is_test_file(symbol.file):
+        return None
+    return "::".join((symbol.file, *parts)) if parts[-1].startswith("test") else None
+
+
+def _facts(file: FileChange) -> FileFacts:
+    return FileFacts(
+        file.path, file.status, file.old_path, file.binary, file.touched, file.names_set
+    )
+
+
+def _words(lines: Sequence[str]) -> list[str]:
+    return words("\n".join(lines))

@@ -1,0 +1,171 @@
+"""How much runs, and in which order: value per second, nested budgets, exploration."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretest.records import Budget
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How score and time make an order. The order never depends on the budget.
+
+    A test's value is score / max(seconds, floor) ** exponent. Exponent 0 orders by score alone; 1
+    by score per second, where thousands of tiny tests with tiny scores go before one good test.
+    """
+
+    exponent: float = 0.5
+    floor: float = 0.5
+    """Quantile of the suite's seconds below which a shorter test is worth no more."""
+    growth: float = 1.0
+    """A test waits until it prolongs the run so far by at most this factor."""
+    start: float = 0.002
+    """Share of suite time up to which a test need not wait."""
+
+
+SCORE = Strategy(exponent=0.0)
+BALANCED = Strategy()
+RATE = Strategy(exponent=1.0)
+STRATEGIES = {"score": SCORE, "balanced": BALANCED, "rate": RATE}
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Who runs: rows in running order, and the probability with which each test was in the run."""
+
+    always: Rows
+    scored: Rows
+    explored: Rows
+    rest: Rows
+    inclusion: Floats
+    """One a test: 1 for always and scored, else that of the draw; 0 where no draw could hold it."""
+    limit: float
+    """Seconds allowed; infinity where there is no budget."""
+    seconds: float
+    """Seconds of all that runs; above `limit` only where the always-run tests alone are."""
+
+    @property
+    def chosen(self) -> Rows:
+        return np.concatenate((self.always, self.scored, self.explored))
+
+
+def limit_seconds(budget: Budget, suite_seconds: float) -> float:
+    """The budget in seconds; infinity where nothing limits the run."""
+    if budget.share is not None:
+        return max(0.0, budget.share) * suite_seconds if budget.share < 1 else float("inf")
+    return float("inf") if budget.seconds is None else max(0.0, budget.seconds)
+
+
+def choose(
+    scores: NDArray[np.floating],
+    seconds: Floats,
+    always: NDArray[np.bool_],
+    budget: Budget,
+    *,
+    explore_share: float = 0.0,
+    seed: str = "",
+    strategy: Strategy = BALANCED,
+) -> Allocation:
+    """Fill the budget: the always-run tests, then the order's longest prefix, then a random draw.
+
+    `seconds` are finite and not negative. Without exploration, what a budget chooses is part of
+    what any larger one chooses. Exploration is paid from the budget, at most a fifth of what the
+    always-run tests leave; its draw depends on `seed` alone.
+    """
+    suite = float(seconds.sum())
+    limit = limit_seconds(budget, suite)
+    order = running_order(scores, seconds, strategy, suite)
+    first = order[always[order]]
+    others = order[~always[order]]
+    left = max(0.0, limit - float(seconds[first].sum()))
+    explore = min(explore_share * suite, 0.2 * left) if np.isfinite(left) else 0.0
+    spent = np.cumsum(seconds[others])
+    # Sums of floats: a budget of the whole must hold the whole.
+    fits = int(np.searchsorted(spent, (left - explore) * (1 + 1e-9), side="right"))
+    scored, over = others[:fits], others[fits:]
+    inclusion = np.zeros(len(seconds))
+    inclusion[first] = inclusion[scored] = 1.0
+    drawn, probability = explore_rest(over, seconds, explore, seed)
+    inclusion[over] = probability
+    rest = over[~np.isin(over, drawn)]
+    total = float(seconds[first].sum() + seconds[scored].sum() + seconds[drawn].sum())
+    return Allocation(first, scored, drawn, rest, inclusion, limit, total)
+
+
+def running_order(
+    scores: NDArray[np.floating], seconds: Floats, strategy: Strategy, suite_seconds: float
+) -> Rows:
+    """All rows by value; equal ones by time, then by row. Long tests wait (see `_let_wait`)."""
+    if not len(scores):
+        return np.empty(0, np.int64)
+    floor = max(float(np.quantile(seconds, strategy.floor)), 1e-6)
+    value = scores / np.maximum(seconds, floor) ** strategy.exponent
+    order = np.lexsort((seconds, -value)).astype(np.int64, copy=False)
+    return _let_wait(order, seconds, strategy, suite_seconds)
+
+
+def _let_wait(order: Rows, seconds: Floats, strategy: Strategy, suite_seconds: float) -> Rows:
+    """Hold each test back until it prolongs the run so far by at most `growth`.
+
+    A prefix that ends before a test too long for the budget wastes what is left. Skipping that test
+    would use it, but then a larger budget may drop what a smaller one ran. Waiting keeps budgets
+    nested and every budget beyond the start at least half used.
+    """
+    start = strategy.start * suite_seconds
+    costs: list[float] = seconds.tolist()
+    longest = max(costs, default=0.0)
+    waiting: list[tuple[float, int, int]] = []
+    result: list[int] = []
+    spent = 0.0
+    place = 0
+    for place, row in enumerate(order.tolist()):
+        if not waiting and longest <= max(start, strategy.growth * spent):
+            break
+        cost = costs[row]
+        if cost > max(start, strategy.growth * spent):
+            heapq.heappush(waiting, (cost, place, row))
+            continue
+        result.append(row)
+        spent += cost
+        while waiting and waiting[0][0] <= max(start, strategy.growth * spent):
+            cost, _, row = heapq.heappop(waiting)
+            result.append(row)
+            spent += cost
+    else:
+        place = len(order)
+    late = [row for _, _, row in sorted(waiting)]
+    return np.concatenate((np.array(result, np.int64), order[place:], np.array(late, np.int64)))
+
+
+def explore_rest(rest: Rows, seconds: Floats, allowed: float, seed: str) -> tuple[Rows, Floats]:
+    """Draw tests from the rest, within `allowed` seconds, each with a known probability.
+
+    The rest is shuffled and cut into K slices that each fit; one slice is drawn. So every test that
+    fits at all has the probability 1 / K, and the time is kept with certainty, which drawing each
+    test apart could not do. Returns the rows drawn and one probability a row of `rest`.
+    """
+    probability = np.zeros(len(rest))
+    able = np.flatnonzero(seconds[rest] <= allowed) if allowed > 0 else np.empty(0, np.int64)
+    if not len(able):
+        return np.empty(0, np.int64), probability
+    digest = hashlib.blake2b(seed.encode(), digest_size=16).digest()
+    random = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+    shuffled = random.permutation(able)
+    spent = np.concatenate(([0.0], np.cumsum(seconds[rest[shuffled]])))
+    cuts = [0]
+    while cuts[-1] < len(shuffled):
+        end = int(np.searchsorted(spent, spent[cuts[-1]] + allowed, side="right")) - 1
+        cuts.append(max(end, cuts[-1] + 1))
+    slices = len(cuts) - 1
+    drawn = int(random.integers(slices))
+    probability[able] = 1.0 / slices
+    return rest[np.sort(shuffled[cuts[drawn] : cuts[drawn + 1]])], probability

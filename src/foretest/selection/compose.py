@@ -1,0 +1,157 @@
+"""From a change and a model to a Selection: the rules, the scores, the budget, the reasons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretest.evidence.store import EvidenceStore
+from foretest.features.build import build
+from foretest.features.query import Query
+from foretest.models.contract import Model, Scores, predict
+from foretest.models.formula import Formula
+from foretest.records import Budget, Choice, Selection, Why
+from foretest.selection.budget import BALANCED, Allocation, Strategy, choose
+from foretest.selection.explanation import Explainer
+from foretest.selection.policy import Freshness, Rules, Verdict, apply_rules
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+EXPLAINED = frozenset({"coverage_age", "days_since_failure"})
+"""Features that only explanations read."""
+OVER_BUDGET = "its evidence is weaker than that of the tests which fill the budget"
+UNRELATED = "nothing links it to the change"
+EXPLORED = "drawn at random, to see what evidence misses"
+
+
+def select(
+    query: Query,
+    store: EvidenceStore,
+    model: Model,
+    rules: Rules,
+    budget: Budget,
+    now: float,
+    decision_id: str,
+    *,
+    base: str = "",
+    head: str | None = None,
+    units: Sequence[str] | None = None,
+    freshness: Freshness | None = None,
+    strategy: Strategy = BALANCED,
+    bundle: str = "",
+) -> Selection:
+    """Decide what runs. Pure: the same arguments give the same Selection, draw included.
+
+    `now` is in seconds since 1970; `units` are the tests that exist now, where they are known.
+    """
+    fresh = freshness or Freshness()
+    verdict = apply_rules(query, store, rules, now, units=units, freshness=fresh)
+    wanted = EXPLAINED.union(model.inputs)
+    frame = build(
+        query, store, now, ages=fresh.ages, stale_after=rules.max_coverage_age, only=wanted
+    )
+    suite = _Suite(store, predict(model, frame), verdict)
+    allowed = Budget() if verdict.run_all else widened(budget, verdict.factor)
+    given = choose(
+        suite.scores[suite.rows],
+        suite.seconds[suite.rows],
+        suite.always[suite.rows],
+        allowed,
+        explore_share=rules.explore,
+        seed=decision_id,
+        strategy=strategy,
+    )
+    parts = model.parts(frame) if isinstance(model, Formula) else None
+    chosen = suite.chosen(given, Explainer(query, store, frame, parts))
+    return Selection(
+        decision_id=decision_id,
+        repository=store.repository,
+        base=base,
+        head=head,
+        chosen=chosen,
+        rest=suite.rest(given),
+        run_all=bool(verdict.run_all) or not math.isfinite(given.limit),
+        notices=(*verdict.notices, *_overspent(given, suite)),
+        budget=budget,
+        bundle=bundle,
+    )
+
+
+def predicted_seconds(measured: Floats) -> Floats:
+    """Seconds of each test; the median of the others stands for one that was never measured."""
+    known = measured[np.isfinite(measured)]
+    typical = float(np.median(known)) if len(known) else 1.0
+    return np.maximum(np.where(np.isfinite(measured), measured, typical), 0.0)
+
+
+def widened(budget: Budget, factor: float) -> Budget:
+    """The budget grown by a factor, at most to the whole suite."""
+    share = None if budget.share is None else min(1.0, budget.share * factor)
+    return Budget(share, None if budget.seconds is None else budget.seconds * factor)
+
+
+class _Suite:
+    """The store's tests and, behind them, the new ones: one numbering for all that may run."""
+
+    def __init__(self, store: EvidenceStore, scores: Scores, verdict: Verdict) -> None:
+        self.verdict = verdict
+        self.known, new = len(store.tests), len(verdict.new)
+        self.names = [*store.tests, *verdict.new]
+        self.scores = np.append(scores, np.ones(new, np.float32))
+        self.seconds = predicted_seconds(np.append(store.seconds, np.full(new, np.nan)))
+        self.always = np.append(verdict.always, np.ones(new, bool))
+        self.rows = np.flatnonzero(np.append(verdict.present, np.ones(new, bool)))
+
+    def chosen(self, given: Allocation, explainer: Explainer) -> tuple[Choice, ...]:
+        """The choices in running order: new tests, those of the rules, the scored, the drawn."""
+        always, whys, reasons = self._by_rules(self.rows[given.always])
+        scored, explored = self.rows[given.scored], self.rows[given.explored]
+        why, told = Why.SCORE, explainer.reasons(scored) if len(scored) else []
+        if self.verdict.run_all:
+            why, told = Why.RUN_ALL, [self.verdict.run_all] * len(scored)
+        odds = given.inclusion[given.explored]
+        return (
+            *self._choices(always, whys, repeat(1.0), reasons),
+            *self._choices(scored, repeat(why), repeat(1.0), told),
+            *self._choices(explored, repeat(Why.EXPLORED), odds.tolist(), repeat(EXPLORED)),
+        )
+
+    def rest(self, given: Allocation) -> tuple[Choice, ...]:
+        """What is left out, the most deserving first."""
+        rows, odds = self.rows[given.rest], given.inclusion[given.rest].tolist()
+        # Half of a percent: below it there is a prior, but no evidence.
+        told = [OVER_BUDGET if linked else UNRELATED for linked in self.scores[rows] > 0.005]
+        return tuple(self._choices(rows, repeat(Why.OVER_BUDGET), odds, told))
+
+    def _by_rules(self, rows: Rows) -> tuple[Rows, list[Why], list[str]]:
+        rules = {0: (Why.NEW, "it is new"), **self.verdict.rules}
+        rule = np.append(self.verdict.rule_of, np.zeros(len(self.names) - self.known, np.int32))
+        # Tests that were changed or failed of late come before those that caution adds.
+        late = np.array([rules[r][0] is Why.WIDENED for r in sorted(rules)], np.int64)
+        rank = np.where(rows >= self.known, -1, late[rule[rows]])
+        rows = rows[np.argsort(rank, kind="stable")]
+        told = [rules[r] for r in rule[rows].tolist()]
+        return rows, [why for why, _ in told], [reason for _, reason in told]
+
+    def _choices(
+        self, rows: Rows, why: Iterable[Why], inclusion: Iterable[float], reason: Iterable[str]
+    ) -> Iterable[Choice]:
+        names = [self.names[row] for row in rows.tolist()]
+        scores, seconds = self.scores[rows].tolist(), self.seconds[rows].tolist()
+        return map(Choice, names, why, scores, seconds, inclusion, reason)
+
+
+def _overspent(given: Allocation, suite: _Suite) -> tuple[str, ...]:
+    """Say it where the rules alone take more than the budget."""
+    if given.seconds <= given.limit * (1 + 1e-6):
+        return ()
+    taken, n = suite.seconds[suite.rows[given.always]].sum(), len(given.always)
+    return (
+        f"The {n:,} tests that always run take {taken:,.1f} s, more than the budget of "
+        f"{given.limit:,.1f} s: they run nevertheless, and nothing else does.",
+    )

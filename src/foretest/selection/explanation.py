@@ -1,0 +1,205 @@
+"""Why a test is in a run, or is not, in the user's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretest.evidence.propagate import propagate
+from foretest.evidence.store import EvidenceStore
+from foretest.features.build import entries, seen_symbols, text_query
+from foretest.features.frame import Column, FeatureFrame
+from foretest.features.query import Query
+from foretest.records import MODULE_LEVEL
+
+Rows = NDArray[np.int64]
+
+MOST_WORDS = 60
+"""Words of the change that are looked for in the tests, the rarest first."""
+MOST_NAMED = 3
+
+
+class Explainer:
+    """Sentences about the tests of one store and one change; each table is made when first asked.
+
+    A sentence is made once for each symbol or pair of words, not for each test, so that reasons for
+    100,000 tests cost little.
+    """
+
+    def __init__(
+        self,
+        query: Query,
+        store: EvidenceStore,
+        frame: FeatureFrame,
+        parts: Mapping[str, Column] | None = None,
+    ) -> None:
+        self.query, self.store, self.frame = query, store, frame
+        self.parts = parts or {}
+
+    def reasons(self, rows: Rows) -> list[str]:
+        """The strongest evidence for each of these tests, in one sentence each."""
+        found = self._strongest(rows)
+        sentences = [self._tell(kind, row) for kind, row in zip(found, rows.tolist(), strict=True)]
+        return [sentence or "nothing links it to the change" for sentence in sentences]
+
+    def sentences(self, row: int) -> tuple[str, ...]:
+        """All that is known for one test, the strongest first; what is unknown comes last."""
+        kinds = sorted(self._kinds, key=lambda kind: -self._strength(kind, row))
+        told = [s for s in (self._tell(kind, row) for kind in kinds) if s]
+        if not self.store.has_coverage[row]:
+            told.append("its coverage is unknown: it was not measured yet")
+        elif not self._covers.any() and self.query.touched:
+            told.append("no test is seen to enter what you changed")
+        elif self._covers[row] < 0:
+            told.append(f"it does not enter what you changed{self._collected(row)}")
+        return tuple(told)
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return ("coverage", "propagated", "text", "name", "imports", "cochange", "failed", "path")
+
+    def _strength(self, kind: str, row: int) -> float:
+        part = self.parts.get(kind)
+        return 0.0 if part is None else float(part[row])
+
+    def _strongest(self, rows: Rows) -> list[str]:
+        if not self.parts:
+            return ["coverage"] * len(rows)
+        kinds = [kind for kind in self._kinds if kind in self.parts]
+        table = np.stack([self.parts[kind][rows] for kind in kinds])
+        # A prior that stands for unknown coverage is no evidence to tell of.
+        table[kinds.index("coverage")] *= self._covers[rows] >= 0
+        best = table.argmax(axis=0)
+        return [kinds[i] for i in best.tolist()]
+
+    def _tell(self, kind: str, row: int) -> str:
+        if kind == "coverage":
+            place = self._covers[row]
+            return self._symbol_sentences[place] if place >= 0 else ""
+        if kind == "propagated":
+            place = self._reads[row]
+            return (
+                f"enters {_short(self.store.symbols[place])}, which reads what you changed"
+                if place >= 0
+                else ""
+            )
+        if kind in ("text", "name"):
+            return self._words(row)
+        return self._weak(kind, row)
+
+    def _weak(self, kind: str, row: int) -> str:
+        if kind == "imports":
+            depth = self._value("import_depth", row)
+            if depth <= 0:
+                return ""
+            steps = round(1 / depth)
+            return (
+                "imports a file that you changed"
+                if steps <= 1
+                else (f"imports a file that you changed, {steps} steps away")
+            )
+        if kind == "cochange":
+            often = self._value("cochange", row)
+            return "its file often changes together with what you changed" if often > 0 else ""
+        if kind == "failed":
+            days = self._value("days_since_failure", row)
+            rate = self._value("fail_rate", row)
+            return f"failed {_days(days)} ago" if rate > 0 else ""
+        alike = self._value("path_similarity", row)
+        return "its path resembles a path that you changed" if alike >= 0.5 else ""
+
+    def _value(self, name: str, row: int) -> float:
+        column = self.frame.columns.get(name)
+        return 0.0 if column is None or np.isnan(column[row]) else float(column[row])
+
+    @cached_property
+    def _symbol_sentences(self) -> dict[int, str]:
+        known = int(self.store.has_coverage.sum())
+        symbols, counts = np.unique(self._entered[1], return_counts=True)
+        told = {}
+        for symbol, n in zip(symbols.tolist(), counts.tolist(), strict=True):
+            few = "only " if n * 10 <= known else ""
+            verb = "test does" if known == 1 else "tests do"
+            told[symbol] = (
+                f"covers {_short(self.store.symbols[symbol])}, which you changed; "
+                f"{few}{n:,} of {known:,} {verb}"
+            )
+        return told
+
+    @cached_property
+    def _entered(self) -> tuple[Rows, Rows]:
+        wanted = np.zeros(len(self.store.symbols), bool)
+        wanted[seen_symbols(self.query, self.store)] = True
+        return entries(self.store.coverage, wanted)
+
+    @cached_property
+    def _covers(self) -> Rows:
+        """The rarest changed symbol that each test enters, -1 for none."""
+        row, symbol = self._entered
+        counts = np.bincount(symbol, minlength=len(self.store.symbols))
+        return _first(len(self.store.tests), row, symbol, counts[symbol])
+
+    @cached_property
+    def _reads(self) -> Rows:
+        """The most affected reader that each test enters, -1 for none."""
+        reached, weights = propagate(self.store, self.query.touched, self.query.names_set)
+        strength = np.zeros(len(self.store.symbols), np.float32)
+        strength[reached] = weights
+        row, symbol = entries(self.store.coverage, strength > 0)
+        return _first(len(self.store.tests), row, symbol, -strength[symbol])
+
+    def _words(self, row: int) -> str:
+        shared = [self._rarest_words[i] for i in self._shared[:, row] if i >= 0]
+        if not shared:
+            return ""
+        named = _listed(f"'{word}'" for word in shared)
+        return f"shares the word{'s' if len(shared) > 1 else ''} {named} with your change"
+
+    @cached_property
+    def _rarest_words(self) -> list[str]:
+        text = self.store.text
+        known = [word for word in text_query(self.query) if word in text.place]
+        return sorted(known, key=lambda w: (-text.rarity[text.place[w]], w))[:MOST_WORDS]
+
+    @cached_property
+    def _shared(self) -> Rows:
+        """For each test the first MOST_NAMED of the rarest words that it has, -1 beyond."""
+        text, n = self.store.text, len(self.store.tests)
+        found = np.full((MOST_NAMED, n), -1, np.int64)
+        filled = np.zeros(n, np.int64)
+        for place, word in enumerate(self._rarest_words):
+            tests = text.impacts.row(text.place[word])
+            tests = tests[filled[tests] < MOST_NAMED]
+            found[filled[tests], tests] = place
+            filled[tests] += 1
+        return found
+
+    def _collected(self, row: int) -> str:
+        age = self._value("coverage_age", row)
+        return f" (coverage collected {age:,.0f} commits ago)" if age > 0 else ""
+
+
+def _first(n: int, row: Rows, column: Rows, key: NDArray[np.generic]) -> Rows:
+    """For each row the column with the smallest key, -1 for a row without any."""
+    result = np.full(n, -1, np.int64)
+    order = np.lexsort((column, key, row))[::-1]
+    result[row[order]] = column[order]  # the last assignment stays: the smallest key
+    return result
+
+
+def _short(symbol: str) -> str:
+    file, _, qualname = symbol.partition("::")
+    return f"the module level of {file}" if qualname == MODULE_LEVEL else qualname
+
+
+def _listed(parts: Iterable[str]) -> str:
+    *head, last = parts
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def _days(days: float) -> str:
+    whole = round(days)
+    return "less than a day" if whole == 0 else "1 day" if whole == 1 else f"{whole:,} days"

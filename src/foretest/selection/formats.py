@@ -1,0 +1,162 @@
+"""Selections in the spelling of each runner, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import Any
+
+from foretest.errors import BadConfiguration
+from foretest.records import Budget, Choice, Selection, TestId, Why
+
+LONGEST_EXPRESSION = 30_000
+"""Characters of a regular expression on a command line; Windows allows 32,767 in all."""
+
+
+def render(selection: Selection, name: str) -> str:
+    """The chosen tests for the runner `name`, in running order; empty for an empty selection."""
+    if name == "json":
+        return json.dumps(selection_to_json(selection), indent=2, ensure_ascii=False) + "\n"
+    return render_units([choice.test for choice in selection.chosen], name)
+
+
+def render_units(units: Sequence[str], name: str) -> str:
+    """As `render`, from the units alone; raises BadConfiguration for an unknown runner."""
+    if name not in FORMATS:
+        known = ", ".join((*FORMATS, "json"))
+        raise BadConfiguration(f"There is no format '{name}'.", f"Choose one of {known}.")
+    lines = FORMATS[name]([TestId.parse(unit) for unit in units]) if units else []
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _units(tests: Sequence[TestId]) -> list[str]:
+    return [str(test) if test.name else test.file for test in tests]
+
+
+def _files(tests: Sequence[TestId]) -> list[str]:
+    return list(dict.fromkeys(test.file for test in tests))
+
+
+def _java_class(test: TestId) -> str:
+    """`src/test/java/org/a/BTest.java` with class C is `org.a.BTest$C`; a class name stays."""
+    path = re.sub(r"^(.*/)?src/[^/]+/(java|kotlin|groovy|scala)/", "", test.file)
+    path = re.sub(r"\.(java|kt|groovy|scala)$", "", path)
+    name = path.replace("/", ".")
+    nested = [c for c in test.classes if c != name.rpartition(".")[2]]
+    return "$".join((name, *nested))
+
+
+def _surefire(tests: Sequence[TestId]) -> list[str]:
+    """Lines of a file for `-Dsurefire.includesFile`."""
+    return [
+        _java_class(test).replace(".", "/") + (f"#{test.name}" if test.name else "")
+        for test in tests
+    ]
+
+
+def _maven(tests: Sequence[TestId]) -> list[str]:
+    """One argument; methods of a class joined, as Surefire wants them."""
+    methods: dict[str, list[str]] = {}
+    for test in tests:
+        methods.setdefault(_java_class(test), []).append(test.name)
+    parts = [c + ("#" + "+".join(m) if all(m) else "") for c, m in methods.items()]
+    return ["-Dtest=" + shlex.quote(",".join(parts))]
+
+
+def _gradle(tests: Sequence[TestId]) -> list[str]:
+    names = [_java_class(test) + (f".{test.name}" if test.name else "") for test in tests]
+    return [f"--tests {shlex.quote(name)}" for name in names]
+
+
+def _go(tests: Sequence[TestId]) -> list[str]:
+    """One command line a package."""
+    packages: dict[str, list[str]] = {}
+    for test in tests:
+        folder = str(PurePosixPath(test.file).parent) if test.file.endswith(".go") else test.file
+        packages.setdefault(folder, []).append(test.name)
+    lines = []
+    for package, names in packages.items():
+        where = shlex.quote(package if package.startswith((".", "/")) else f"./{package}")
+        wanted = "|".join(re.escape(name) for name in dict.fromkeys(names) if name)
+        lines.append(f"{where} -run {shlex.quote(f'^({wanted})$')}" if all(names) else where)
+    return lines
+
+
+def _ctest(tests: Sequence[TestId]) -> list[str]:
+    """Regular expressions for `ctest -R`, as many as their length asks for."""
+    names = dict.fromkeys(_cmake_escape(test.name or test.file) for test in tests)
+    lines: list[str] = []
+    batch: list[str] = []
+    for name in names:
+        if batch and sum(map(len, batch)) + len(batch) + len(name) > LONGEST_EXPRESSION - 4:
+            lines.append(f"^({'|'.join(batch)})$")
+            batch = []
+        batch.append(name)
+    return [*lines, f"^({'|'.join(batch)})$"]
+
+
+def _cmake_escape(name: str) -> str:
+    # CMake's expressions know fewer escapes than Python's: only special characters take one.
+    return re.sub(r"([\\^$.\[\]|()*+?])", r"\\\1", name)
+
+
+def _bazel(tests: Sequence[TestId]) -> list[str]:
+    """Targets; `pkg/foo_test` counts as `//pkg:foo_test`."""
+    labels = []
+    for file in _files(tests):
+        path = PurePosixPath(file)
+        folder = "" if str(path.parent) == "." else str(path.parent)
+        labels.append(file if file.startswith(("//", "@")) else f"//{folder}:{path.stem}")
+    return list(dict.fromkeys(labels))
+
+
+FORMATS: Mapping[str, Callable[[Sequence[TestId]], list[str]]] = {
+    "pytest": _units,
+    "raw": _units,
+    "files": _files,
+    "jest": _files,
+    "vitest": _files,
+    "playwright": _files,
+    "maven": _maven,
+    "surefire": _surefire,
+    "gradle": _gradle,
+    "go": _go,
+    "ctest": _ctest,
+    "bazel": _bazel,
+}
+
+
+def selection_to_json(selection: Selection) -> dict[str, Any]:
+    """A selection as plain JSON, for programs and for the wire."""
+    return {**asdict(selection), "seconds": selection.chosen_seconds}
+
+
+def selection_from_json(data: Mapping[str, Any]) -> Selection:
+    """Undo `selection_to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+    return Selection(
+        decision_id=str(data["decision_id"]),
+        repository=str(data["repository"]),
+        base=str(data["base"]),
+        head=None if data["head"] is None else str(data["head"]),
+        chosen=tuple(_choice(c) for c in data["chosen"]),
+        rest=tuple(_choice(c) for c in data["rest"]),
+        run_all=bool(data["run_all"]),
+        notices=tuple(str(notice) for notice in data["notices"]),
+        budget=Budget(data["budget"]["share"], data["budget"]["seconds"]),
+        bundle=str(data["bundle"]),
+    )
+
+
+def _choice(data: Mapping[str, Any]) -> Choice:
+    return Choice(
+        str(data["test"]),
+        Why(data["why"]),
+        float(data["score"]),
+        float(data["seconds"]),
+        float(data["inclusion"]),
+        str(data["reason"]),
+    )
