@@ -1,0 +1,1 @@
+"""The only judge: every strategy over past changes, in time order."""

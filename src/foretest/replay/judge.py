@@ -1,0 +1,222 @@
+"""Judges every strategy on past changes in time order; a pure function of cases and evidence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+
+from foretest.evidence.store import EvidenceStore
+from foretest.features.build import entries, seen_symbols
+from foretest.features.query import Query
+from foretest.models.contract import Model
+from foretest.models.formula import Formula
+from foretest.records import MODULE_LEVEL
+from foretest.replay.metrics import Mask, RandomOrders, oracle, score
+from foretest.replay.strategies import (
+    ORACLE,
+    OURS,
+    RANDOM,
+    STRATEGIES,
+    Moment,
+    Past,
+    Ranking,
+)
+from foretest.replay.table import Verdict
+from foretest.selection.compose import predicted_seconds
+from foretest.selection.policy import Freshness, Rules
+
+ALL = "all faulty changes"
+UNTOUCHED = "failing tests that the change did not touch"
+MODIFIED = "failing tests that the change modified"
+ADDED = "failing tests that came with the change"
+MODULE = "module-level code changed"
+UNSEEN = "no changed function is entered by any test"
+SINGLE = "exactly one failing test"
+
+NOT_COUNTED = {
+    "collection": "broke the collection",
+    "import": "broke an import",
+    "timeout": "ran out of time",
+    "crash": "crashed the test process",
+    "none-failed": "failed no test",
+    "sampled": "ran a sample of the suite alone",
+    "unknown": "failed only tests that the evidence does not know",
+}
+"""What sets a case apart, in the words of a report. None of these is in any figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A past change and its outcome, as far as judging needs them."""
+
+    case_id: str
+    repository: str
+    commit: str
+    """Where the change comes from; trials of one commit do not know each other's outcome."""
+    time: float
+    """When the change was made, seconds since 1970."""
+    query: Query
+    failed: frozenset[str] = frozenset()
+    modified: frozenset[str] = frozenset()
+    """Tests that the commit itself modified."""
+    added: frozenset[str] = frozenset()
+    broken: str = ""
+    """A key of NOT_COUNTED; empty where tests failed that can be judged."""
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OurCase:
+    """What our strategy made of one case."""
+
+    trial: Trial
+    share: float
+    rank: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All verdicts on one suite, our own strategy case by case, and what was set apart."""
+
+    verdicts: tuple[Verdict, ...]
+    cases: tuple[OurCase, ...]
+    apart: Mapping[str, int]
+    tests: int
+    suite_seconds: float
+
+    @property
+    def judged(self) -> int:
+        return len(self.cases)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What does not depend on the case."""
+
+    model: Model = field(default_factory=Formula)
+    rules: Rules = field(default_factory=lambda: Rules(explore=0.0))
+    freshness: Freshness = field(default_factory=Freshness)
+    start_up: float = 0.0
+    """Seconds from the start of the test process to its first test."""
+    collected: Sequence[str] = ()
+    """Units in collection order; empty means the evidence's own order."""
+    draws: int = 200
+    """Random orders."""
+    seed: int = 0
+
+
+def judge(
+    trials: Sequence[Trial],
+    store: EvidenceStore,
+    setting: Setting | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> Judgement:
+    """Judge every strategy on each trial, the earliest first.
+
+    What a strategy may know of failures comes from the commits before the trial's own: hunks of one
+    commit break the same tests, and knowing one would give the others away.
+    """
+    setting = setting or Setting()
+    seconds = predicted_seconds(store.seconds)
+    collected = _collection_order(store, setting.collected)
+    randoms = RandomOrders(seconds, setting.draws, setting.seed)
+    verdicts: list[Verdict] = []
+    cases: list[OurCase] = []
+    apart: Counter[str] = Counter()
+    past = Past.none(len(store.tests))
+    ordered = sorted(trials, key=lambda t: (t.time, t.commit, t.case_id))
+    for (_, time), group in groupby(ordered, key=lambda t: (t.commit, t.time)):
+        outcomes = []
+        for trial in group:
+            progress()
+            failed = _mask(store, trial.failed)
+            kind = trial.broken or ("" if failed.any() else "unknown")
+            if kind:
+                apart[kind] += 1
+                continue
+            moment = Moment(
+                trial.query, trial.time, store, past, seconds, collected,
+                setting.model, setting.rules, setting.freshness,
+            )  # fmt: skip
+            rankings = {name: strategy(moment) for name, strategy in STRATEGIES.items()}
+            verdicts.extend(_verdicts(trial, moment, rankings, randoms, setting.start_up))
+            cases.append(_our_case(trial, rankings[OURS], moment, failed))
+            outcomes.append(failed)
+        for failed in outcomes:
+            past = past.after(failed, time)
+    suite = float(seconds.sum())
+    return Judgement(tuple(verdicts), tuple(cases), dict(apart), len(store.tests), suite)
+
+
+def slices_of(trial: Trial, store: EvidenceStore) -> dict[str, frozenset[str]]:
+    """The slices that a trial is in, each with the failing tests that count there."""
+    touched = trial.modified | trial.added
+    slices = {
+        ALL: trial.failed,
+        UNTOUCHED: trial.failed - touched,
+        MODIFIED: trial.failed & trial.modified,
+        ADDED: trial.failed & trial.added,
+    }
+    wanted = np.zeros(len(store.symbols), dtype=bool)
+    wanted[seen_symbols(trial.query, store)] = True
+    if any(symbol.qualname == MODULE_LEVEL for symbol in trial.query.touched):
+        slices[MODULE] = trial.failed
+    if not entries(store.coverage, wanted)[0].size:
+        slices[UNSEEN] = trial.failed
+    if len(trial.failed) == 1:
+        slices[SINGLE] = trial.failed
+    return slices
+
+
+def _verdicts(
+    trial: Trial,
+    moment: Moment,
+    rankings: Mapping[str, Ranking],
+    randoms: RandomOrders,
+    start_up: float,
+) -> Iterator[Verdict]:
+    for name, units in slices_of(trial, moment.store).items():
+        targets = _mask(moment.store, units)
+        if not targets.any():
+            continue
+        scores = {ORACLE: oracle(moment.seconds, targets)}
+        for strategy, ranking in rankings.items():
+            scores[strategy] = score(
+                ranking.order, moment.seconds, targets, ranking.eligible, ranking.nested
+            )
+        scores[RANDOM] = randoms.score(targets)
+        for strategy, value in scores.items():
+            yield Verdict(
+                name, strategy, trial.case_id, trial.repository, trial.commit, value, start_up
+            )
+
+
+def _our_case(trial: Trial, ranking: Ranking, moment: Moment, failed: Mask) -> OurCase:
+    place = int(np.flatnonzero(failed[ranking.order])[0])
+    share = float(moment.seconds[ranking.order[: place + 1]].sum() / moment.seconds.sum())
+    reason = ranking.reasons[place].reason if place < len(ranking.reasons) else ""
+    return OurCase(trial, share, place + 1, reason)
+
+
+def _mask(store: EvidenceStore, units: frozenset[str]) -> Mask:
+    mask = np.zeros(len(store.tests), dtype=bool)
+    for unit in units:
+        place = store.test_index.get(unit)
+        if place is not None:
+            mask[place] = True
+    return mask
+
+
+def _collection_order(
+    store: EvidenceStore, collected: Sequence[str]
+) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Rows in collection order; tests that were not collected come last, in the store's order."""
+    index = store.test_index
+    first = [index[unit] for unit in dict.fromkeys(collected) if unit in index]
+    rest = np.setdiff1d(np.arange(len(store.tests)), first, assume_unique=True)
+    return np.concatenate((np.array(first, dtype=np.intp), rest.astype(np.intp)))
