@@ -40,7 +40,8 @@ def parse_diff(patch: bytes) -> list[FileChange]:
 
     Hunks hold changed lines alone: where the diff has context, its hunks are split at it.
     """
-    return _joined([section.change() for section in _sections(patch)])
+    # A bare header is a file of the work tree with a new time and the old content.
+    return _joined([s.change() for s in _sections(patch) if s.marks or s.hunks])
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,6 +205,13 @@ class Repository:
         ends = [base] if head is None else [base, head]
         return self.run("diff", *_DIFF, f"-U{context}", *ends, "--")
 
+    def diff_paths(self, base: str, head: str | None) -> tuple[str, ...]:
+        """Paths that differ between two states (`head` None: the work tree, untracked included)."""
+        ends = [base] if head is None else [base, head]
+        listed = self.run("diff", "--name-only", "--no-renames", "-z", *ends, "--")
+        found = [_text(path) for path in listed.split(b"\0") if path]
+        return tuple(dict.fromkeys((*found, *(self.untracked() if head is None else ()))))
+
     def show_patch(self, commit: str) -> bytes:
         """What a commit changed (a merge: against its first parent), fit for `git apply`."""
         command = ("show", "--format=", "--diff-merges=first-parent", *_DIFF, "-U3", "--binary")

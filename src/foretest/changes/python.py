@@ -207,9 +207,15 @@ def _scan(root: ast.AST, into_functions: bool) -> _Scan:
             code.append(item)
             continue
         kind = item.__class__
-        code.append("(" + kind.__name__)
         if kind in _NOTED:
             noted.append(item)
+        if kind is ast.Name:  # names and constants are most of a tree: the short way
+            code.append(f"(Name {item.id})")
+            continue
+        if kind is ast.Constant:
+            code.append(f"(Constant {_spell(item.value)})")
+            continue
+        code.append("(" + kind.__name__)
         pending.append(")")
         for name in reversed(item._fields):
             value = getattr(item, name, None)

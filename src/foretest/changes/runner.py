@@ -32,9 +32,10 @@ _ENVIRONMENT = {
 }
 
 # A user's taste must not reach the output that we parse; nor may a repository run its programs.
+# `git diff` would rewrite the index where it may refresh it, optional locks or not.
 _SETTINGS = (
     "core.quotepath=off", "core.fsmonitor=false", "core.hooksPath=/dev/null",
-    "core.untrackedCache=false", "core.abbrev=40", "color.ui=never", "diff.autoRefreshIndex=true",
+    "core.untrackedCache=false", "core.abbrev=40", "color.ui=never", "diff.autoRefreshIndex=false",
     "diff.suppressBlankEmpty=false", "diff.orderFile=/dev/null", "diff.wsErrorHighlight=none",
     "i18n.logOutputEncoding=UTF-8", "diff.renameLimit=1000", "log.showRoot=true",
     "log.showSignature=false",
