@@ -23,6 +23,7 @@ LABELS = {
     Why.EXPLORED: "drawn at random",
     Why.RUN_ALL: "everything runs",
     Why.OVER_BUDGET: "left out",
+    Why.OTHER_SHARD: "runs in another shard",
 }
 
 
