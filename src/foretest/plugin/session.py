@@ -140,7 +140,7 @@ class Direction:
         if option.foretest_coverage:
             coverage = str(self.config.invocation_params.dir / option.foretest_coverage)
         elif selection is not None and not option.collectonly and (state := self._state()):
-            stale = client.stale_units(place.root, self.plan.request.base)
+            stale = self._stale()
             if stale:
                 coverage = str(state / "spool" / f"coverage-{self.run_id}.jsonl.gz")
         known = ranked(selection) if selection is not None else ()
@@ -154,6 +154,14 @@ class Direction:
             stale=stale,
             known=frozenset(known) if stale else frozenset(),
         )
+
+    def _stale(self) -> frozenset[str]:
+        """Units whose coverage is due. It can wait for another run, whatever stands in its way."""
+        try:
+            return client.stale_units(self.place.root, self.plan.request.base)
+        except Exception as error:
+            self._problem(f"Coverage of the tests is not taken: {type(error).__name__}: {error}")
+            return frozenset()
 
     def _last_failed(self) -> frozenset[str]:
         cache = getattr(self.config, "cache", None)  # gone with -p no:cacheprovider

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from foretest.plugin.observing import Observation
 from foretest.plugin.plan import Mode
-from foretest.records import Choice, Selection
+from foretest.records import Choice, Selection, Why
 
 MOST_NOTICES = 5
 MOST_MISSED = 20
@@ -48,7 +48,7 @@ def left_out(deselected: int, collected: int, selection: Selection, *, emptied: 
             f"foretest: the selection left out all {collected:,} collected tests;"
             " nothing to run, exit 0"
         )
-    saved = span(sum(known(selection.rest)))
+    saved = span(sum(known(c for c in selection.rest if c.why is not Why.OTHER_SHARD)))
     ran = collected - deselected
     return f"foretest: {ran:,} of {collected:,} tests in the run, about {saved} saved"
 
