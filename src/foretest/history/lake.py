@@ -77,7 +77,7 @@ class Lake:
     def unit_runs(self, repository: str, after: int = -1) -> Iterator[UnitRun]:
         """The same events as the fold takes them; far faster where there are many."""
         with self._honest():
-            yield from to_unit_runs(self._rows(repository, after).lazy())
+            yield from to_unit_runs(self._rows(repository, after))
 
     def compact(self) -> int:
         """Join small files; how many files are left over. Order and versions of rows stay."""

@@ -43,6 +43,7 @@ _RUN = (
     *("repository", "run_id", "attempt", "shard", "decision_id", "commit", "configuration"),
     *("source", "occurred_at", "received_at", "complete", "sequence", "position"),
 )
+_EVENT = ("sequence", "position")
 ORDER = ("sequence", "position", "line")
 
 RunKey = tuple[str, str, int, str | None]
@@ -128,54 +129,63 @@ def _results(part: pl.DataFrame) -> Iterator[TestResult]:
         yield TestResult(test, Outcome(outcome), seconds, attempt, mark, chance)
 
 
-def to_unit_runs(frame: pl.LazyFrame) -> Iterator[UnitRun]:
-    """What `unitrun.summarise` makes of each run, for all of them at once, column by column."""
-    runs = ["sequence", "position"]
-    test = [*runs, "unit", "parameters"]
-    ran = pl.col("outcome") != Outcome.SKIPPED.value
-    bad = pl.col("outcome").is_in([o.value for o in Outcome if o.bad])
-    parameters = (
-        frame.sort([*runs, "result_attempt", "line"])
-        .with_columns(ran=ran, bad=bad & ran)
-        .group_by(test, maintain_order=True)
-        .agg(
-            *(pl.col(name).first() for name in _RUN if name not in runs),
-            pl.col("line").min(),
-            pl.col("ran").any(),
-            pl.col("bad").filter(pl.col("ran")).last().fill_null(False),
-            flaky=pl.col("bad").filter(pl.col("ran")).n_unique() > 1,
-            seconds=pl.col("seconds").filter(pl.col("ran")).drop_nulls().last(),
+def to_unit_runs(frame: pl.DataFrame) -> Iterator[UnitRun]:
+    """What `unitrun.summarise` makes of each run, for all of them at once, column by column.
+
+    Rows are in ORDER, and so are the runs and, within each, its units by their first mention.
+    """
+    table = _units(frame)
+    heads = frame.select(_RUN).unique(list(_EVENT), keep="first", maintain_order=True)
+    ends = table.group_by(_EVENT, maintain_order=True).len()["len"].cum_sum().to_list()
+    units = table["unit"].to_list()
+    ran, bad, flaky = (table[name].to_numpy() for name in ("ran", "bad", "flaky"))
+    seconds = table["seconds"].to_numpy()
+    start = 0
+    for head, end in zip(heads.iter_rows(named=True), ends, strict=True):
+        configuration = _configuration(head["configuration"]).key
+        yield UnitRun(
+            key=run_key(head["repository"], head["run_id"], head["attempt"], head["shard"]),
+            place=place_key(head["commit"], configuration),
+            when=head["occurred_at"].timestamp(),
+            recorded=head["source"] == Source.RECORDED.value,
+            units=tuple(units[start:end]),
+            ran=ran[start:end],
+            bad=bad[start:end],
+            flaky=flaky[start:end],
+            seconds=seconds[start:end],
+            version=head["sequence"],
         )
-    )
-    units = (
-        parameters.group_by([*runs, "unit"], maintain_order=True)
-        .agg(
-            *(pl.col(name).first() for name in _RUN if name not in runs),
-            pl.col("line").min(),
-            pl.col("ran", "bad", "flaky").any(),
-            pl.when(pl.col("seconds").count() > 0).then(pl.col("seconds").sum()).alias("seconds"),
-        )
-        .sort(ORDER)
-        .collect()
-    )
-    for part in units.partition_by(runs, maintain_order=True):
-        yield _unit_run(part)
+        start = end
 
 
-def _unit_run(part: pl.DataFrame) -> UnitRun:
-    head = part.select(_RUN).row(0, named=True)
-    configuration = _configuration(head["configuration"]).key
-    return UnitRun(
-        key=run_key(head["repository"], head["run_id"], head["attempt"], head["shard"]),
-        place=place_key(head["commit"], configuration),
-        when=head["occurred_at"].timestamp(),
-        recorded=head["source"] == Source.RECORDED.value,
-        units=tuple(part["unit"].to_list()),
-        ran=part["ran"].to_numpy(),
-        bad=part["bad"].to_numpy(),
-        flaky=part["flaky"].to_numpy(),
-        seconds=part["seconds"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
-        version=head["sequence"],
+def _units(frame: pl.DataFrame) -> pl.DataFrame:
+    """A row an event and unit: attempts merged by parameter set, then parameter sets by unit."""
+    unit, test = [*_EVENT, "unit"], [*_EVENT, "unit", "parameters"]
+    results = frame.select(*ORDER, "unit", "parameters", "outcome", "seconds", "result_attempt")
+    tests = (
+        results.filter(pl.col("outcome") != Outcome.SKIPPED.value)
+        .with_columns(bad=pl.col("outcome").is_in([o.value for o in Outcome if o.bad]))
+        .sort(*_EVENT, "result_attempt", "line")
+        .group_by(test)
+        .agg(
+            pl.col("bad").last(),
+            pl.col("line").min(),
+            flaky=pl.col("bad").min() != pl.col("bad").max(),
+            seconds=pl.col("seconds").drop_nulls().last(),
+        )
+    )
+    units = tests.group_by(unit).agg(
+        pl.col("bad", "flaky").any(),
+        pl.when(pl.col("seconds").count() > 0).then(pl.col("seconds").sum()).alias("seconds"),
+        ran=pl.lit(True),
+    )
+    return (
+        results.unique(unit, keep="first", maintain_order=True)
+        .select(unit)
+        .join(units, on=unit, how="left", maintain_order="left")
+        .with_columns(
+            pl.col("ran", "bad", "flaky").fill_null(False), pl.col("seconds").fill_null(np.nan)
+        )
     )
 
 
