@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foretest.records import Budget, Selection
+from foretest.selection.everything import everything
 
 _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII)
@@ -64,7 +65,7 @@ def read_selection(path: Path, head: str | None = None) -> Selection:
 
 def run_all(reason: str) -> Selection:
     """The answer of a client that could not ask: everything runs, and this is why."""
-    return Selection(uuid.uuid4().hex, "", "", None, (), (), run_all=True, notices=(reason,))
+    return everything(uuid.uuid4().hex, reason)
 
 
 def stale_units(root: Path, base: str | None) -> frozenset[str]:

@@ -1,7 +1,8 @@
-"""What the user set: the one module that reads `pyproject.toml`, `foretest.toml` and the environment."""
+"""What the user set: the one module that reads settings from files and the environment."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tomllib
@@ -13,6 +14,15 @@ from typing import Any
 from foretest.errors import BadConfiguration
 
 STATE_DIRECTORY = ".foretest"
+
+LIMITS = {
+    "target": (0.0, 1.0),
+    "explore": (0.0, 1.0),
+    "recent_days": (0.0, math.inf),
+    "max_coverage_age": (0, math.inf),
+    "timeout": (0.001, math.inf),
+}
+"""Least and greatest value of the settings that are numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,15 @@ class Config:
     """Interpreter whose environment runs the project's tests."""
     must_run: tuple[str, ...] = ()
     """Glob patterns over test units that are in every selection."""
-    never_widen: tuple[str, ...] = ("*.md", "*.rst", "docs/**", "LICENSE*", "CHANGELOG*", "AUTHORS*", ".gitignore")
+    never_widen: tuple[str, ...] = (
+        "*.md",
+        "*.rst",
+        "docs/**",
+        "LICENSE*",
+        "CHANGELOG*",
+        "AUTHORS*",
+        ".gitignore",
+    )
     """Glob patterns of files whose change cannot break a test."""
     target: float = 0.10
     """Default budget as a share of suite time."""
@@ -43,6 +61,12 @@ class Config:
     """SQLAlchemy address of the catalogue; empty means SQLite in the state directory."""
     timeout: float = 600.0
     """Seconds after which one run of the suite in the lab is ended."""
+    cache: str = ""
+    """Where the lab's copies lie; empty means `foretest` in the user's cache directory."""
+
+    @property
+    def cache_path(self) -> Path:
+        return Path(self.cache) if self.cache else Path.home() / ".cache" / "foretest"
 
     @property
     def state(self) -> Path:
@@ -56,23 +80,25 @@ class Config:
 def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     """Read the settings of the repository at `root`.
 
-    `foretest.toml` wins over `pyproject.toml`; `FORETEST_<FIELD>` in the environment wins over both.
-    Raises BadConfiguration for a file that is not TOML, an unknown field or a value of a wrong type.
+    `foretest.toml` wins over `pyproject.toml`, and `FORETEST_<FIELD>` in the environment over both.
+    Raises BadConfiguration for a file that is not TOML, an unknown field, a wrong type or value.
     """
     environ = os.environ if environ is None else environ
     table: dict[str, Any] = {}
     for name, path in (("pyproject.toml", ("tool", "foretest")), ("foretest.toml", ())):
         table.update(_table(root / name, path))
+    if environ.get("XDG_CACHE_HOME"):
+        table.setdefault("cache", str(Path(environ["XDG_CACHE_HOME"], "foretest")))
     for field in fields(Config):
         value = environ.get(f"FORETEST_{field.name.upper()}")
         if value is not None and field.name != "root":
-            table[field.name] = value.split(",") if isinstance(field.default, tuple) else value
+            table[field.name] = _listed(value) if isinstance(field.default, tuple) else value
     return replace(Config(root=root), **{k: _typed(k, v) for k, v in table.items()})
 
 
 def _table(file: Path, path: tuple[str, ...]) -> dict[str, Any]:
     try:
-        data: Any = tomllib.loads(file.read_text(encoding="utf-8"))
+        data: Any = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -91,22 +117,43 @@ def _typed(name: str, value: Any) -> Any:
         raise BadConfiguration(f"Unknown setting '{name}'.", f"Known settings: {known}.")
     default = defaults[name]
     try:
-        if isinstance(default, tuple):
-            if isinstance(value, str) or not all(isinstance(v, str) for v in value):
-                raise TypeError
-            return tuple(value)
-        if isinstance(default, float):
-            if isinstance(value, bool):
-                raise TypeError
-            return float(value)
-        if isinstance(default, int):
-            return int(value)
-        if not isinstance(value, str):
-            raise TypeError
-        return value
-    except (TypeError, ValueError) as error:
+        typed = _as_type_of(default, value)
+        least, greatest = LIMITS.get(name, (None, None))
+        if least is not None and not (least <= typed <= greatest and math.isfinite(typed)):
+            raise ValueError
+        return typed
+    except (TypeError, ValueError, OverflowError) as error:
         wanted = "a list of strings" if isinstance(default, tuple) else type(default).__name__
-        raise BadConfiguration(f"Setting '{name}' has the value {value!r}.", f"It takes {wanted}.") from error
+        raise BadConfiguration(
+            f"Setting '{name}' has the value {value!r}.", f"It takes {wanted}{_within(name)}."
+        ) from error
+
+
+def _as_type_of(default: Any, value: Any) -> Any:
+    """`value` as the type of `default`; a number may be text, as it is in the environment."""
+    if isinstance(default, tuple):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise TypeError
+        return tuple(value)
+    number = isinstance(default, int | float)
+    accepted = (str, int, type(default)) if number else (str,)
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        raise TypeError
+    return type(default)(value)
+
+
+def _within(name: str) -> str:
+    if name not in LIMITS:
+        return ""
+    least, greatest = LIMITS[name]
+    return (
+        f" from {least:g} to {greatest:g}" if math.isfinite(greatest) else f", at least {least:g}"
+    )
+
+
+def _listed(text: str) -> list[str]:
+    """The environment's spelling of a list: `a,b`."""
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def child_environment(without: Collection[str], changes: Mapping[str, str]) -> dict[str, str]:

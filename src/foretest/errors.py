@@ -83,3 +83,7 @@ class TracerUnavailable(ForetestError):
 
 class BadModel(ForetestError):
     name = "bad-model"
+
+
+class DemoFailed(ForetestError):
+    name = "demo-failed"

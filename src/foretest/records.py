@@ -210,6 +210,7 @@ class Why(StrEnum):
     EXPLORED = "explored"
     RUN_ALL = "run_all"
     OVER_BUDGET = "over_budget"
+    OTHER_SHARD = "other_shard"
 
 
 @dataclass(frozen=True, slots=True)

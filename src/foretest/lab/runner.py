@@ -175,6 +175,21 @@ class SuiteRunner:
         finally:
             self.workspace.restore()
 
+    def trace(self, coverage: Path, report: Path | None = None) -> RunOutcome:
+        """Run the unchanged suite once while the pytest plugin writes who enters which function.
+
+        Results go to `report` in the plugin's own form, if given. Raises SuiteFailed as `baseline`.
+        """
+        extra = ["-p", "foretest.pytest_plugin", f"--foretest-coverage={coverage}"]
+        if report is not None:
+            extra.append(f"--foretest-report={report}")
+        limits, self._limits = self._limits, (self.timeout, self.timeout)
+        try:
+            return self._checked(self._run(stop_on_errors=False, extra=extra))
+        finally:
+            self._limits = limits
+            self.workspace.restore()
+
     def close(self) -> None:
         self.worker.close()
 
@@ -186,6 +201,15 @@ class SuiteRunner:
         paths = [source if source.startswith("/") else tree + source for source in sources]
         tests = [p for p in paths if is_test(p.removeprefix(tree))]
         self.worker.warm(self.packages, modules, paths, tests)
+
+    def _own_package(self) -> Path:
+        """A folder that holds foretest and nothing else, for an interpreter that lacks it."""
+        folder = self.workspace.tree.parent / "plugin"
+        link = folder / "foretest"
+        if not link.exists():
+            folder.mkdir(exist_ok=True)
+            link.symlink_to(Path(__file__).resolve().parents[1])
+        return folder
 
     def _warm_runs(
         self, cold: RunOutcome, count: int, modules: Sequence[str] | None = None
@@ -209,9 +233,11 @@ class SuiteRunner:
         only: Collection[str] | None = None,
         learn: bool = False,
         stop_on_errors: bool = True,
+        extra: Sequence[str] = (),
     ) -> RunOutcome:
         request = {
-            "args": list(self.pytest_args),
+            "args": [*self.pytest_args, *extra],
+            "path": [*self.worker.path, *([str(self._own_package())] if extra else ())],
             "only": None if only is None else sorted(only),
             "without": [],
             "known_errors": list(self._known_errors),

@@ -1,0 +1,59 @@
+"""`foretest learn`: coverage, undone changes and injected faults become a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from foretest.cli.options import Duration, here, repository_option
+from foretest.cli.screen import Screen
+
+
+@click.command(
+    "learn",
+    epilog="""\b
+Examples:
+  foretest learn                       coverage alone: ready to select after one run of the suite
+  foretest learn --undo 40 --within 10m  and forty undone past changes, ten minutes at most
+  foretest learn --faults 50           and fifty injected faults
+""",
+)
+@click.option("--undo", type=click.IntRange(0), default=0, help="Past changes to undo, at most.")
+@click.option("--faults", type=click.IntRange(0), default=0, help="Faults to inject, at most.")
+@click.option("--within", type=Duration(), default=None, help="Stop after this long, e.g. 10m.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+@click.option("--fresh", is_flag=True, help="Forget the coverage of earlier commits.")
+@repository_option
+def command(
+    undo: int,
+    faults: int,
+    within: float | None,
+    workers: int,
+    fresh: bool,
+    repository: Path | None,
+) -> None:
+    """Learn which tests reach which code, and check it on real past changes.
+
+    Runs the committed state (HEAD) in a copy outside your working tree: nothing in it is touched.
+    What is finished is kept when the time is up or Ctrl-C is pressed; the next call goes on there.
+    """
+    from foretest.learning import learn
+
+    config = here(repository)
+    with Screen() as screen:
+        learned = learn(
+            config,
+            undo=undo,
+            faults=faults,
+            within=within,
+            workers=workers,
+            fresh=fresh,
+            progress=screen,
+        )
+    for notice in learned.notices:
+        click.echo(f"note: {notice}", err=True)
+    click.echo(learned.sentence())
+    click.echo(
+        "Next: pytest --foretest=observe   (runs everything, says what it would have skipped)"
+    )

@@ -1,0 +1,84 @@
+"""The entry point: finds a verb, loads only that verb, and turns errors into plain words."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from foretest import __version__
+from foretest.cli.crash import crash_message
+from foretest.errors import ForetestError
+
+VERBS = (
+    "learn",
+    "select",
+    "explain",
+    "record",
+    "blame",
+    "replay",
+    "summary",
+    "stats",
+    "doctor",
+    "state",
+    "demo",
+)
+
+
+class Verbs(click.Group):
+    """A group that imports `foretest.cli.<verb>` only when that verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"foretest.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `foretest doctor`, then `foretest learn`, then `pytest --foretest=observe`.",
+)
+@click.version_option(__version__, prog_name="foretest")
+def cli() -> None:
+    """Run the tests a change can break, first; know what was left out, and why."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 done, 1 a finding, 2 an error, 130 Ctrl-C."""
+    try:
+        status = cli.main(args=args, prog_name="foretest", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except ForetestError as error:
+        click.echo(f"foretest: {error.message}", err=True)
+        if error.remedy:
+            click.echo(f"  -> {error.remedy}", err=True)
+        return 2
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("foretest: interrupted; what was finished is kept.", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`foretest select | head`): leave without a second complaint at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        click.echo(crash_message(error), err=True)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What several verbs accept: shares, durations, and where the repository is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foretest.client import parse_bin, parse_duration, parse_share
+from foretest.config import Config, load_config
+
+
+class Share(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.3 on
+    """A share of suite time."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            return value if isinstance(value, float) else parse_share(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.3 on
+    """A length of time."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            return value if isinstance(value, float) else parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Bin(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.3 on
+    """One shard of several, written `1/4`."""
+
+    name = "bin"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return parse_bin(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def here(repository: Path | None = None) -> Config:
+    """The settings of the repository that holds `repository` (the working directory by default)."""
+    from foretest.changes.git import Repository
+
+    return load_config(Repository.open(repository or Path.cwd()).root)
+
+
+repository_option = click.option(
+    "-C",
+    "--repository",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The repository to work on (default: the one around the working directory).",
+)

@@ -1,0 +1,98 @@
+"""`foretest select`: the tests that a change can break, best first, in the runner's own format."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from foretest.cli.options import Bin, Duration, Share, repository_option
+from foretest.records import Budget, Selection, Why
+
+FORMATS = ("pytest", "raw", "json", "maven", "gradle", "go", "ctest", "bazel", "jest")
+
+
+@click.command(
+    "select",
+    epilog="""\b
+Examples:
+  foretest select                              against the default base, 10 % of suite time
+  foretest select --base origin/main --time 5m --rest later.txt > now.txt
+  pytest @now.txt
+  foretest select --bin 1/4                    the first of four shards
+  foretest select --format json | jq .chosen[0]
+""",
+)
+@click.option("--base", help="What to compare with (default: where the branch began).")
+@click.option(
+    "--head", help="The state to judge (default: the working tree, uncommitted included)."
+)
+@click.option("--target", type=Share(), help="Share of suite time that may run, e.g. 10%.")
+@click.option("--time", "seconds", type=Duration(), help="Time that may run, e.g. 5m.")
+@click.option(
+    "--rest", type=click.Path(path_type=Path, dir_okay=False), help="Write what was left out."
+)
+@click.option("--bin", "bin_", type=Bin(), help="One shard of several, e.g. 1/4.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="pytest", show_default=True)
+@click.option("--summary", type=click.Path(path_type=Path, dir_okay=False), help="Append Markdown.")
+@click.option("--all", "run_all", is_flag=True, help="Select everything, in the best order.")
+@repository_option
+def command(
+    base: str | None,
+    head: str | None,
+    target: float | None,
+    seconds: float | None,
+    rest: Path | None,
+    bin_: tuple[int, int] | None,
+    form: str,
+    summary: Path | None,
+    run_all: bool,
+    repository: Path | None,
+) -> None:
+    """Choose the tests to run for a change, and print them one a line.
+
+    Whatever goes wrong, everything is selected and the reason stands on standard error.
+    """
+    from foretest.engine import select_or_all
+    from foretest.selection.formats import render, render_units
+
+    if target is not None and seconds is not None:
+        raise click.UsageError("Give --target or --time, not both.")
+    budget = Budget(1.0) if run_all else Budget(target, seconds)
+    selection = select_or_all(
+        repository or Path.cwd(), base=base, head=head, budget=budget, bin=bin_
+    )
+    for notice in selection.notices:
+        click.echo(f"foretest: {notice}", err=True)
+    sys.stdout.write(render(selection, form))
+    if rest is not None:
+        later = [choice.test for choice in selection.rest if choice.why is not Why.OTHER_SHARD]
+        _write(rest, render_units(later, "pytest" if form == "json" else form))
+    if summary is not None:
+        _append_summary(summary, selection)
+    click.echo(f"foretest: {_sentence(selection)}", err=True)
+
+
+def _sentence(selection: Selection) -> str:
+    if selection.run_all and not selection.chosen:
+        return "everything runs."
+    count, total = len(selection.chosen), len(selection.chosen) + len(selection.rest)
+    suite = selection.suite_seconds
+    share = f", {selection.chosen_seconds / suite:.1%} of suite time" if suite > 0 else ""
+    return f"{count:,} of {total:,} tests{share}; `foretest explain TEST` says why."
+
+
+def _write(path: Path, text: str) -> None:
+    from foretest.durable import atomic_write
+
+    atomic_write(path, text.encode("utf-8", "surrogateescape"))
+
+
+def _append_summary(path: Path, selection: Selection) -> None:
+    from foretest.selection.summary import summary as summarise
+
+    # A job summary file (such as CI systems hand out) is shared by the steps: append.
+    with Path(os.fspath(path)).open("a", encoding="utf-8", errors="replace") as file:
+        file.write(summarise(selection))

@@ -1,0 +1,42 @@
+"""`foretest state push|pull`: what was learned travels with ephemeral CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from foretest.cli.options import here, repository_option
+
+
+@click.group(
+    "state",
+    epilog="""\b
+Targets:
+  path/to/directory            a CI cache or an artifact
+  s3://bucket/prefix           an object store (credentials from the environment)
+  git:refs/foretest/state      a ref in the origin, no further service needed
+""",
+)
+def command() -> None:
+    """Carry the bundle between machines as one small file, found by the nearest ancestor."""
+
+
+@command.command("push")
+@click.argument("target")
+@repository_option
+def push(target: str, repository: Path | None) -> None:
+    """Store this machine's bundle at TARGET under the commit it describes."""
+    from foretest.engine import push_state
+
+    click.echo(push_state(here(repository), target))
+
+
+@command.command("pull")
+@click.argument("target")
+@repository_option
+def pull(target: str, repository: Path | None) -> None:
+    """Fetch the bundle of the nearest ancestor of HEAD from TARGET. Needs read access only."""
+    from foretest.engine import pull_state
+
+    click.echo(pull_state(here(repository), target))

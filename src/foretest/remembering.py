@@ -1,0 +1,223 @@
+"""What is kept of runs: reports into the lake and the catalogue, then history and coverage anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from foretest import bundle as bundles
+from foretest import decisions
+from foretest.changes.git import Repository
+from foretest.config import Config
+from foretest.durable import lock
+from foretest.engine import ensure_state, read_bundle
+from foretest.errors import BadReport, ForetestError, NoBundle, StateNotFound
+from foretest.evidence.collect import refresh
+from foretest.evidence.store import EvidenceStore
+from foretest.history import state as states
+from foretest.history.catalogue import Catalogue
+from foretest.history.lake import Lake
+from foretest.records import Selection, TestRun
+from foretest.results.read import Origin, read_report
+from foretest.results.report import merge
+
+SPOOL = "spool"
+"""Where `pytest --foretest` leaves reports and coverage, under the state directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one call of `record` took in."""
+
+    runs: int
+    results: int
+    failed: int
+    known_already: int
+    joined: float | None
+    """Share of the selected tests that came back in a report; None where no decision was named."""
+    notices: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        if not self.runs and self.known_already:
+            return f"Nothing new: {_count(self.known_already, 'run')} had been recorded before."
+        told = (
+            f"Recorded {_count(self.runs, 'run')}: {self.results:,} results, {self.failed:,} failed"
+        )
+        join = "" if self.joined is None else f"; {self.joined:.0%} of the selected tests came back"
+        return f"{told}{join}."
+
+
+def record(
+    config: Config,
+    reports: Sequence[Path] = (),
+    *,
+    commit: str | None = None,
+    run_id: str | None = None,
+) -> Recorded:
+    """Take reports in, or what lies in the spool where none is given. Idempotent by run.
+
+    The lake is written first: a kill between the steps is mended by the next call, which folds
+    whatever the lake has and the bundle does not know. Raises BadReport where nothing can be read.
+    """
+    repo = Repository.open(config.root)
+    ensure_state(config)
+    notices: list[str] = []
+    spooled = () if reports else tuple(sorted((config.state / SPOOL).glob("report-*.jsonl")))
+    bundle = _bundle(config)
+    known = bundle.store.tests if bundle else ()
+    origin = Origin(config.repository or repo.key(), commit or repo.head(), run_id=run_id or "")
+    runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
+    with lock(config.state / "record.lock"):
+        fresh = Lake(config.state / "lake").append(runs) if runs else 0
+        _catalogue(config, runs, notices)
+        _fold(config, repo, origin.repository, notices)
+        for path in spooled:
+            with suppress(OSError):
+                path.unlink()
+    results = sum(len(run.results) for run in runs)
+    failed = sum(result.outcome.bad for run in runs for result in run.results)
+    return Recorded(
+        runs=fresh,
+        results=results if fresh else 0,
+        failed=failed if fresh else 0,
+        known_already=len(runs) - fresh,
+        joined=_join_rate(config, runs),
+        notices=tuple(notices),
+    )
+
+
+def stats(config: Config) -> dict[str, object]:
+    """What is known about the repository, by name; numbers are counts unless the name says else."""
+    rows: dict[str, object] = {}
+    bundle = _bundle(config)
+    if bundle is not None:
+        store = bundle.store
+        rows |= {
+            "bundle describes": store.commit,
+            "tests": len(store.tests),
+            "tests with coverage": int(store.has_coverage.sum()),
+            "functions": len(store.symbols),
+            "suite seconds": round(float(store.seconds[store.seconds == store.seconds].sum()), 1),
+        }
+        rows |= {f"learned: {name}": v for name, v in bundle.lineage.items() if _plain(v)}
+    catalogue = Catalogue(address(config))
+    rows |= {str(name): value for name, value in catalogue.stats().items()}
+    return rows
+
+
+def address(config: Config) -> str:
+    """SQLAlchemy address of the catalogue."""
+    return config.catalogue or f"sqlite:///{config.state / 'catalogue.db'}"
+
+
+def _bundle(config: Config) -> bundles.Bundle | None:
+    try:
+        return read_bundle(config)
+    except NoBundle:
+        return None
+
+
+def _read(
+    paths: Sequence[Path], known: Sequence[str], origin: Origin, notices: list[str], *, strict: bool
+) -> list[TestRun]:
+    """Runs of all readable reports, those of one run joined; unreadable ones are said.
+
+    Raises BadReport where every report that was named is unreadable.
+    """
+    runs: list[TestRun] = []
+    refused: list[BadReport] = []
+    for path in paths:
+        try:
+            read = read_report(path, known, origin)
+        except BadReport as error:
+            refused.append(error)
+            notices.append(str(error))
+            continue
+        runs.append(read.run)
+        notices.extend(read.skipped)
+        if read.unmatched:
+            notices.append(
+                f"{read.unmatched:,} of {len(read.run.results):,} results in {path.name} belong to "
+                "no known test; they are kept under a guessed name."
+            )
+    if strict and refused and not runs:
+        raise refused[0]
+    return merge(runs)
+
+
+def _catalogue(config: Config, runs: Sequence[TestRun], notices: list[str]) -> None:
+    catalogue = Catalogue(address(config))
+    for run in runs:
+        catalogue.record_run(run)
+        decision = _decision(config, run.decision_id)
+        if decision is not None:
+            catalogue.record_decision(decision)
+
+
+def _fold(config: Config, repo: Repository, repository: str, notices: list[str]) -> None:
+    """Bring history and coverage in the bundle up to what the lake and the spool hold."""
+    snapshot = config.state / "history.npz"
+    state = states.read(snapshot) or states.State.empty(repository)
+    lake = Lake(config.state / "lake")
+    state = states.fold(state, lake.unit_runs(repository, state.version))
+    states.write(state, snapshot)
+    spooled = sorted((config.state / SPOOL).glob("coverage*.jsonl*"))
+    with lock(config.state / "learn.lock"):
+        bundle = _bundle(config)
+        if bundle is None:
+            return
+        store = with_history(bundle.store, state)
+        if spooled:
+            try:
+                store = refresh(store, spooled, repo=repo)
+            except ForetestError as error:
+                notices.append(f"Coverage from the last runs could not be used: {error}")
+        bundles.write(config.bundle_path, replace(bundle, store=store))
+    for path in spooled:
+        with suppress(OSError):
+            path.unlink()
+
+
+def with_history(store: EvidenceStore, state: states.State) -> EvidenceStore:
+    """The store with what the recorded runs say; a test without a recorded run keeps its values."""
+    columns = state.aligned(store.tests, store.created_at)
+    names = {"runs": "runs", "failures": "failures", "last_failed_at": "last_failed_at"}
+    found = {ours: columns[theirs] for ours, theirs in names.items()}
+    found["seconds"] = columns["p50"]
+    return replace(
+        store,
+        **{n: np.where(np.isnan(v), getattr(store, n), v) for n, v in found.items()},
+    )
+
+
+def _decision(config: Config, decision_id: str | None) -> Selection | None:
+    if decision_id is None:
+        return None
+    try:
+        return decisions.load(config.state, decision_id)
+    except StateNotFound:
+        return None  # made on another machine: its run is kept, its reasons are not
+
+
+def _join_rate(config: Config, runs: Sequence[TestRun]) -> float | None:
+    chosen: set[str] = set()
+    for run in runs:
+        decision = _decision(config, run.decision_id)
+        if decision is not None:
+            chosen.update(choice.test for choice in decision.chosen)
+    if not chosen:
+        return None
+    seen = {result.test.unit for run in runs for result in run.results}
+    return len(chosen & seen) / len(chosen)
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, int | float | str)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
