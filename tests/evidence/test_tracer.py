@@ -96,6 +96,26 @@ def load() -> ModuleType:
     return importlib.import_module("tracedlib")
 
 
+def test_while_it_pauses_nothing_is_kept(project: Path) -> None:
+    tracer = start_tracer(project)
+    lib = load()
+    tracer.switch("t.py::a")
+    lib.plain(1)
+    tracer.pause()
+    lib.plain(1)
+    lib.Shape().area()
+    tracer.pause()
+    tracer.switch("t.py::a")
+    lib.Shape().area()
+    tracer.pause()
+    list(lib.numbers())
+    seen = tracer.stop()
+    plain = {"tracedlib.py::plain", "tracedlib.py::helper"}
+    assert seen.names("t.py::a") == plain | {"tracedlib.py::Shape.area"}
+    assert set(seen.units) == {None, "t.py::a"}
+    assert "tracedlib.py::numbers" not in seen.names(None)
+
+
 def test_each_unit_has_the_functions_it_entered(project: Path) -> None:
     tracer = start_tracer(project)
     lib = load()

@@ -35,6 +35,7 @@ class CoverageTracer:
             ) from error
         self._tree = tree
         self._unit: str | None = None
+        self._paused = False
         skipped = [f"*/{name}/*" for name in sorted(NEVER_SOURCE)]
         self._coverage: Any = coverage.Coverage(
             data_file=None,
@@ -47,9 +48,17 @@ class CoverageTracer:
         self._coverage.start()
 
     def switch(self, unit: str | None) -> None:
+        if self._paused:
+            self._paused = False
+            self._coverage.start()
         if unit != self._unit:
             self._unit = unit
             self._coverage.switch_context(unit or "")
+
+    def pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._coverage.stop()
 
     def stop(self) -> TracedRun:
         self._coverage.stop()

@@ -11,7 +11,7 @@ import pytest
 from foretest.plugin.orders import Orders
 from foretest.plugin.place import Names
 from foretest.plugin.plan import Mode
-from foretest.plugin.tracing import EARLY, OTHERS, TraceEachTest, Tracing, numbered
+from foretest.plugin.tracing import EARLY, TraceEachTest, Tracing, numbered
 
 
 class Execution:
@@ -37,7 +37,7 @@ class Execution:
             return
         self._tracing = self._tracing or Tracing(Path(orders.root))
         if self._tracing.on:
-            hooks = TraceEachTest(self._tracing, self._trace_name)
+            hooks = TraceEachTest(self._tracing, self._traced_unit)
             config.pluginmanager.register(hooks, "foretest-tracing")
 
     # Last, so that -k, -m and the shuffling of other plugins are done.
@@ -75,9 +75,9 @@ class Execution:
     def _unit(self, item: pytest.Item) -> str:
         return self._names.unit(item.nodeid)
 
-    def _trace_name(self, item: pytest.Item) -> str:
+    def _traced_unit(self, item: pytest.Item) -> str | None:
         unit = self._unit(item)
-        return unit if self.orders.traces(unit) else OTHERS
+        return unit if self.orders.traces(unit) else None
 
 
 class WorkerExecution(Execution):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,6 @@ from foretest.plugin.place import repository_root
 
 if TYPE_CHECKING:
     from foretest.evidence.tracer import Tracer
-
-OTHERS = "-"
-"""Stands in for every test whose coverage is not taken: what it enters is no one's evidence."""
 
 
 class Tracing:
@@ -38,8 +34,14 @@ class Tracing:
         return self._tracer is not None
 
     def enter(self, unit: str | None) -> None:
+        """From here on, what runs belongs to `unit`."""
         if self._tracer is not None:
             self._tracer.switch(unit)
+
+    def pause(self) -> None:
+        """From here on, what runs is not traced: it is no one's evidence."""
+        if self._tracer is not None:
+            self._tracer.pause()
 
     def discard(self) -> None:
         """Stop without writing."""
@@ -55,10 +57,9 @@ class Tracing:
 
         traced = self._tracer.stop()
         self._tracer = None
-        units = {unit: seen for unit, seen in traced.units.items() if unit != OTHERS}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_traced(path, replace(traced, units=units), commit)
+            write_traced(path, traced, commit)
         except (OSError, ForetestError) as error:
             self.problem = f"Coverage of the tests was not written: {error}"
 
@@ -75,14 +76,18 @@ def start_early(config: pytest.Config) -> None:
 class TraceEachTest:
     """Hooks that tell the tracer whose turn it is; registered only while there is a tracer."""
 
-    def __init__(self, tracing: Tracing, name: Callable[[pytest.Item], str]) -> None:
+    def __init__(self, tracing: Tracing, unit: Callable[[pytest.Item], str | None]) -> None:
         self._tracing = tracing
-        self._name = name
-        """The unit of a test, or OTHERS."""
+        self._unit = unit
+        """The unit of a test; None where its coverage is not due."""
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        self._tracing.enter(self._name(item))
+        unit = self._unit(item)
+        if unit is None:
+            self._tracing.pause()  # it lasts into the next test: resuming costs Coverage.py time
+            return (yield)
+        self._tracing.enter(unit)
         try:
             return (yield)
         finally:
