@@ -28,7 +28,7 @@ class Strategy:
     """Quantile of the suite's seconds below which a shorter test is worth no more."""
     growth: float = 1.0
     """A test waits until it prolongs the run so far by at most this factor."""
-    start: float = 0.002
+    start: float = 0.005
     """Share of suite time up to which a test need not wait."""
 
 

@@ -20,6 +20,8 @@ Rows = NDArray[np.int64]
 MOST_WORDS = 60
 """Words of the change that are looked for in the tests, the rarest first."""
 MOST_NAMED = 3
+CLARITY = 4.0
+"""Coverage is told first unless other evidence is so many times stronger."""
 
 
 class Explainer:
@@ -48,10 +50,11 @@ class Explainer:
     def sentences(self, row: int) -> tuple[str, ...]:
         """All that is known for one test, the strongest first; what is unknown comes last."""
         kinds = sorted(self._kinds, key=lambda kind: -self._strength(kind, row))
-        told = [s for s in (self._tell(kind, row) for kind in kinds) if s]
+        # Text and names may share the same words.
+        told = [s for s in dict.fromkeys(self._tell(kind, row) for kind in kinds) if s]
         if not self.store.has_coverage[row]:
             told.append("its coverage is unknown: it was not measured yet")
-        elif not self._covers.any() and self.query.touched:
+        elif not (self._covers >= 0).any() and self.query.touched:
             told.append("no test is seen to enter what you changed")
         elif self._covers[row] < 0:
             told.append(f"it does not enter what you changed{self._collected(row)}")
@@ -70,8 +73,9 @@ class Explainer:
             return ["coverage"] * len(rows)
         kinds = [kind for kind in self._kinds if kind in self.parts]
         table = np.stack([self.parts[kind][rows] for kind in kinds])
-        # A prior that stands for unknown coverage is no evidence to tell of.
-        table[kinds.index("coverage")] *= self._covers[rows] >= 0
+        # A prior that stands for unknown coverage is no evidence to tell of; what was entered is
+        # what people understand and check best.
+        table[kinds.index("coverage")] *= CLARITY * (self._covers[rows] >= 0)
         best = table.argmax(axis=0)
         return [kinds[i] for i in best.tolist()]
 

@@ -29,8 +29,14 @@ def render_units(units: Sequence[str], name: str) -> str:
     if name not in FORMATS:
         known = ", ".join((*FORMATS, "json"))
         raise BadConfiguration(f"There is no format '{name}'.", f"Choose one of {known}.")
-    lines = FORMATS[name]([TestId.parse(unit) for unit in units]) if units else []
+    lines = FORMATS[name]([_split(unit) for unit in units]) if units else []
     return "".join(f"{line}\n" for line in lines)
+
+
+def _split(unit: str) -> TestId:
+    """The parts of a unit; other runners' names may hold brackets, which are no parameters."""
+    file, *parts = unit.split("::")
+    return TestId(file, tuple(parts[:-1]), parts[-1] if parts else "")
 
 
 def _units(tests: Sequence[TestId]) -> list[str]:

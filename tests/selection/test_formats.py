@@ -1,0 +1,128 @@
+"""Runner formats against hand-written gold lines."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from foretest.errors import BadConfiguration
+from foretest.records import Budget, Choice, Selection, Why
+from foretest.selection.formats import (
+    FORMATS,
+    LONGEST_EXPRESSION,
+    render,
+    render_units,
+    selection_from_json,
+    selection_to_json,
+)
+
+PYTHON = ["tests/test_a.py::TestX::test_y", "tests/test_b.py::test_z", "tests/test_new.py"]
+JAVA = [
+    "src/test/java/org/acme/ParserTest.java::ParserTest::parses",
+    "app/src/test/kotlin/org/acme/ParserTest.kt::Nested::fails",
+    "org.acme.TableTest::looks_up",
+]
+GO = ["pkg/parse/parse_test.go::TestParse", "pkg/parse/parse_test.go::TestDeep", "./draw::TestDraw"]
+WEB = ["web/app.spec.ts::renders", "web/app.spec.ts::hides", "web/table.spec.ts::sorts"]
+
+GOLD = [
+    ("pytest", PYTHON, ["tests/test_a.py::TestX::test_y", "tests/test_b.py::test_z", PYTHON[2]]),
+    ("raw", ["anything at all"], ["anything at all"]),
+    ("files", PYTHON, ["tests/test_a.py", "tests/test_b.py", "tests/test_new.py"]),
+    ("jest", WEB, ["web/app.spec.ts", "web/table.spec.ts"]),
+    ("vitest", WEB, ["web/app.spec.ts", "web/table.spec.ts"]),
+    ("playwright", WEB, ["web/app.spec.ts", "web/table.spec.ts"]),
+    (
+        "maven",
+        JAVA,
+        [
+            "-Dtest='org.acme.ParserTest#parses,org.acme.ParserTest$Nested#fails,"
+            "org.acme.TableTest#looks_up'"
+        ],
+    ),
+    (
+        "surefire",
+        JAVA,
+        [
+            "org/acme/ParserTest#parses",
+            "org/acme/ParserTest$Nested#fails",
+            "org/acme/TableTest#looks_up",
+        ],
+    ),
+    (
+        "gradle",
+        JAVA,
+        [
+            "--tests org.acme.ParserTest.parses",
+            "--tests 'org.acme.ParserTest$Nested.fails'",
+            "--tests org.acme.TableTest.looks_up",
+        ],
+    ),
+    (
+        "go",
+        GO,
+        ["./pkg/parse -run '^(TestParse|TestDeep)$'", "./draw -run '^(TestDraw)$'"],
+    ),
+    ("ctest", ["suite::parse[1]", "suite::a.b+c"], [r"^(parse\[1\]|a\.b\+c)$"]),
+    (
+        "bazel",
+        ["pkg/foo_test", "//other:bar", "lib_test"],
+        ["//pkg:foo_test", "//other:bar", "//:lib_test"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "units", "lines"), GOLD, ids=[name for name, _, _ in GOLD])
+def test_gold(name: str, units: list[str], lines: list[str]) -> None:
+    assert render_units(units, name).splitlines() == lines
+
+
+def test_every_format_has_a_gold_line() -> None:
+    assert {name for name, _, _ in GOLD} == set(FORMATS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_empty_selection_is_empty(name: str) -> None:
+    assert render_units([], name) == ""
+
+
+def test_an_unknown_format_names_the_known() -> None:
+    with pytest.raises(BadConfiguration, match="pytest, raw"):
+        render_units(["a"], "rspec")
+
+
+def test_long_expressions_are_cut_at_names() -> None:
+    names = [f"case_{i:05}" for i in range(9_000)]
+    lines = render_units([f"s::{name}" for name in names], "ctest").splitlines()
+    assert all(len(line) <= LONGEST_EXPRESSION for line in lines)
+    assert [n for line in lines for n in line[2:-2].split("|")] == names
+
+
+def test_ctest_expressions_find_their_own_names_only() -> None:
+    name = "a.b(c)|d[1]*{x}\\e$"
+    line = render_units([f"s::{name}x"], "ctest").strip()
+    assert re.fullmatch(line, f"{name}x")
+    assert not re.fullmatch(line, "aXb(c)|d[1]*{x}\\e$x")
+
+
+def selection() -> Selection:
+    chosen = (Choice("tests/test_a.py::test_é", Why.SCORE, 0.5, 0.25, 1.0, "covers f"),)
+    rest = (Choice("tests/test_b.py::test_b", Why.OVER_BUDGET, 0.0, 1.0, 0.05),)
+    return Selection("d1", "r", "a", None, chosen, rest, notices=("n",), budget=Budget(share=0.1))
+
+
+def test_json_comes_back_as_it_was() -> None:
+    text = render(selection(), "json")
+    assert selection_from_json(json.loads(text)) == selection()
+    assert json.loads(text)["seconds"] == 0.25
+    assert render(selection(), "pytest") == "tests/test_a.py::test_é\n"
+
+
+@pytest.mark.parametrize("key", ["decision_id", "chosen", "budget", "notices"])
+def test_json_that_lacks_a_part_is_refused(key: str) -> None:
+    data = selection_to_json(selection())
+    del data[key]
+    with pytest.raises(KeyError):
+        selection_from_json(data)
