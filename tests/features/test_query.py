@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from foretest.features.query import is_test_file, is_test_module, query_of, unit_of
+from foretest.features.query import (
+    is_test_file,
+    is_test_module,
+    query_of,
+    query_of_facts,
+    unit_of,
+)
+from foretest.lab.labels import CaseFile, change_facts
 from foretest.records import Change, FileChange, FileStatus, Hunk, Symbol
 
 
@@ -24,6 +31,18 @@ def test_words_come_from_sources_alone() -> None:
     assert "old_name" in query.removed
     assert {"fresh", "left", "join"} <= set(query.added)
     assert not any("zebra" in word for word in query.added)
+
+
+def test_a_past_case_asks_what_its_change_asked() -> None:
+    hunk = Hunk(1, 1, 1, 1, ("old_name = 1",), ("fresh = 2",))
+    touched = (Symbol("src/a.py", "<module>"),)
+    asked = change(
+        FileChange("src/a.py", FileStatus.MODIFIED, None, False, (hunk,), touched, ("fresh",)),
+        FileChange("tests/test_a.py", FileStatus.MODIFIED, hunks=(hunk,)),
+    )
+    facts = change_facts(asked)
+    assert isinstance(facts["files"][0], CaseFile)
+    assert query_of_facts(facts["files"], facts["removed"], facts["added"]) == query_of(asked)
 
 
 def test_bodies_of_tests_are_no_changed_symbols() -> None:

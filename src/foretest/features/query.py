@@ -6,11 +6,29 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from foretest.changes.words import words
-from foretest.records import MODULE_LEVEL, Change, FileChange, FileStatus, Symbol
+from foretest.records import MODULE_LEVEL, Change, FileStatus, Symbol
 
 _TEST_MODULE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|tests?|[^/]*\.(test|spec))\.[a-z]+$")
+
+
+class ChangedFile(Protocol):
+    """A file of a diff or of a past case; both carry the same facts."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def status(self) -> FileStatus: ...
+    @property
+    def old_path(self) -> str | None: ...
+    @property
+    def binary(self) -> bool: ...
+    @property
+    def touched(self) -> tuple[Symbol, ...]: ...
+    @property
+    def names_set(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +87,10 @@ def query_of(change: Change) -> Query:
 
 
 def query_of_facts(
-    files: Iterable[FileFacts],
-    removed: Mapping[str, float] | None = None,
-    added: Mapping[str, float] | None = None,
+    files: Iterable[ChangedFile], removed: Mapping[str, float], added: Mapping[str, float]
 ) -> Query:
     """The query of a past case, whose text is gone and whose facts remain."""
-    return Query(tuple(files), dict(removed or {}), dict(added or {}))
+    return Query(tuple(_facts(file) for file in files), dict(removed), dict(added))
 
 
 def is_test_module(path: str) -> bool:
@@ -101,7 +117,7 @@ def unit_of(symbol: Symbol) -> str | None:
     return "::".join((symbol.file, *parts)) if parts[-1].startswith("test") else None
 
 
-def _facts(file: FileChange) -> FileFacts:
+def _facts(file: ChangedFile) -> FileFacts:
     return FileFacts(
         file.path, file.status, file.old_path, file.binary, file.touched, file.names_set
     )

@@ -134,10 +134,29 @@ class Explainer:
         return told
 
     @cached_property
+    def _strength_of(self) -> NDArray[np.float32]:
+        """How strongly the change reaches each symbol through names."""
+        reached, weights = propagate(self.store, self.query.touched, self.query.names_set)
+        strength = np.zeros(len(self.store.symbols), np.float32)
+        strength[reached] = weights
+        return strength
+
+    @cached_property
+    def _touched(self) -> NDArray[np.bool_]:
+        touched = np.zeros(len(self.store.symbols), bool)
+        touched[seen_symbols(self.query, self.store)] = True
+        return touched
+
+    @cached_property
+    def _found(self) -> tuple[Rows, Rows]:
+        """Entries of all symbols that are told of: coverage is gone through once."""
+        return entries(self.store.coverage, self._touched | (self._strength_of > 0))
+
+    @cached_property
     def _entered(self) -> tuple[Rows, Rows]:
-        wanted = np.zeros(len(self.store.symbols), bool)
-        wanted[seen_symbols(self.query, self.store)] = True
-        return entries(self.store.coverage, wanted)
+        row, symbol = self._found
+        direct = self._touched[symbol]
+        return row[direct], symbol[direct]
 
     @cached_property
     def _covers(self) -> Rows:
@@ -149,11 +168,10 @@ class Explainer:
     @cached_property
     def _reads(self) -> Rows:
         """The most affected reader that each test enters, -1 for none."""
-        reached, weights = propagate(self.store, self.query.touched, self.query.names_set)
-        strength = np.zeros(len(self.store.symbols), np.float32)
-        strength[reached] = weights
-        row, symbol = entries(self.store.coverage, strength > 0)
-        return _first(len(self.store.tests), row, symbol, -strength[symbol])
+        row, symbol = self._found
+        onward = self._strength_of[symbol] > 0
+        row, symbol = row[onward], symbol[onward]
+        return _first(len(self.store.tests), row, symbol, -self._strength_of[symbol])
 
     def _words(self, row: int) -> str:
         shared = [self._rarest_words[i] for i in self._shared[:, row] if i >= 0]
