@@ -1,4 +1,4 @@
-"""Errors raised on purpose: each has a stable name, a page in the docs, and says what to do next."""
+"""Errors raised on purpose: each has a stable name, an entry in the docs, and a remedy."""
 
 from __future__ import annotations
 
@@ -87,3 +87,7 @@ class BadModel(ForetestError):
 
 class DemoFailed(ForetestError):
     name = "demo-failed"
+
+
+class ReadOnlyTarget(ForetestError):
+    name = "read-only-target"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -43,15 +43,22 @@ _SETTINGS = (
 
 
 def finish(
-    root: Path, args: Sequence[str], stdin: bytes = b"", ok: Sequence[int] = (0,)
+    root: Path,
+    args: Sequence[str],
+    stdin: bytes = b"",
+    ok: Sequence[int] = (0,),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run one git command at `root` to its end; raises where it ends with a code not in `ok`."""
+    """Run one git command at `root` to its end; raises where it ends with a code not in `ok`.
+
+    `environment` holds further variables of this one call.
+    """
     try:
         done = subprocess.run(
             _command(root, args),
             input=stdin,
             capture_output=True,
-            env=child_environment(_FOREIGN, _ENVIRONMENT),
+            env=child_environment(_FOREIGN, {**_ENVIRONMENT, **(environment or {})}),
             timeout=TIMEOUT,
             check=False,
         )
