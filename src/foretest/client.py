@@ -35,9 +35,7 @@ def ask(root: Path, request: Request) -> Selection:
             f"The engine cannot be loaded ({error})."
             " Install it with `pip install 'foretest[engine]'`, or give --foretest-selection FILE."
         )
-    return select_or_all(
-        root, base=request.base, budget=request.budget, bin=request.bin, mode=request.mode
-    )
+    return select_or_all(root, base=request.base, budget=request.budget, bin=request.bin)
 
 
 def read_selection(path: Path, head: str | None = None) -> Selection:

@@ -20,7 +20,7 @@ LOW_DISK = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check's answer. `grade` is "ok", "note" (works, could be better) or "bad" (does not work)."""
+    """One check's answer; `grade` is "ok", "note" (could be better) or "bad" (does not work)."""
 
     grade: str
     what: str
@@ -28,7 +28,7 @@ class Finding:
 
 
 def examine(start: Path) -> list[Finding]:
-    """Run every check, in the order in which a set-up is built; stop where nothing further can be asked."""
+    """Run every check, in the order in which a set-up is built."""
     try:
         repo = Repository.open(start)
         config = load_config(repo.root)
@@ -54,10 +54,11 @@ def _history(repo: Repository, config: Config) -> Iterator[Finding]:
     yield Finding("ok", f"A change is compared with {base[:10]} unless --base says otherwise.")
 
 
-def _interpreter(repo: Repository, config: Config) -> Iterator[Finding]:
+def _interpreter(_: Repository, config: Config) -> Iterator[Finding]:
     code = (
         "import importlib.util as u, sys; "
-        "print(sys.version.split()[0], *(m for m in ('pytest', 'coverage', 'foretest', 'pytest_cov') if u.find_spec(m)))"
+        "wanted = ('pytest', 'coverage', 'foretest', 'pytest_cov'); "
+        "print(sys.version.split()[0], *(m for m in wanted if u.find_spec(m)))"
     )
     try:
         answer = subprocess.run(
@@ -133,7 +134,7 @@ def _bundle(repo: Repository, config: Config) -> Iterator[Finding]:
         )
 
 
-def _installed(repo: Repository, config: Config) -> Iterator[Finding]:
+def _installed(_: Repository, __: Config) -> Iterator[Finding]:
     points = importlib.metadata.entry_points(group="pytest11")
     if not any(point.value.startswith("foretest") for point in points):
         yield Finding(

@@ -44,7 +44,6 @@ def select_or_all(
     head: str | None = None,
     budget: Budget | None = None,
     bin: tuple[int, int] | None = None,
-    mode: str = "select",
 ) -> Selection:
     """The selection for a change, or everything with the reason. Never raises for a broken set-up.
 
@@ -75,7 +74,7 @@ def select(
     head: str | None = None,
     budget: Budget | None = None,
 ) -> Selection:
-    """diff -> Change -> evidence -> features as of now -> scores -> rules and budget -> Selection."""
+    """diff -> Change -> evidence -> features as of now -> scores -> rules, budget -> Selection."""
     bundle = read_bundle(config)
     change = change_of(repo, base, head)
     if budget is None or budget == Budget():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foretest import bundle as bundles
 from foretest import decisions
@@ -19,7 +20,7 @@ from foretest.errors import BadReport, ForetestError, NoBundle, StateNotFound
 from foretest.evidence.collect import refresh
 from foretest.evidence.store import EvidenceStore
 from foretest.history import state as states
-from foretest.history.catalogue import Catalogue
+from foretest.history.catalogue import FILE, Catalogue
 from foretest.history.lake import Lake
 from foretest.records import Selection, TestRun
 from foretest.results.read import Origin, read_report
@@ -73,7 +74,7 @@ def record(
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
     with lock(config.state / "record.lock"):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0
-        _catalogue(config, runs, notices)
+        _catalogue(config, runs)
         _fold(config, repo, origin.repository, notices)
         for path in spooled:
             with suppress(OSError):
@@ -104,14 +105,15 @@ def stats(config: Config) -> dict[str, object]:
             "suite seconds": round(float(store.seconds[store.seconds == store.seconds].sum()), 1),
         }
         rows |= {f"learned: {name}": v for name, v in bundle.lineage.items() if _plain(v)}
-    catalogue = Catalogue(address(config))
-    rows |= {str(name): value for name, value in catalogue.stats().items()}
+    if config.catalogue or (config.state / FILE).exists():
+        with Catalogue(address(config)) as catalogue:
+            rows |= {str(name): value for name, value in catalogue.stats().items()}
     return rows
 
 
 def address(config: Config) -> str:
     """SQLAlchemy address of the catalogue."""
-    return config.catalogue or f"sqlite:///{config.state / 'catalogue.db'}"
+    return config.catalogue or f"sqlite:///{config.state / FILE}"
 
 
 def _bundle(config: Config) -> bundles.Bundle | None:
@@ -149,13 +151,13 @@ def _read(
     return merge(runs)
 
 
-def _catalogue(config: Config, runs: Sequence[TestRun], notices: list[str]) -> None:
-    catalogue = Catalogue(address(config))
-    for run in runs:
-        catalogue.record_run(run)
-        decision = _decision(config, run.decision_id)
-        if decision is not None:
-            catalogue.record_decision(decision)
+def _catalogue(config: Config, runs: Sequence[TestRun]) -> None:
+    with Catalogue(address(config)) as catalogue:
+        for run in runs:
+            catalogue.record_run(run)
+            decision = _decision(config, run.decision_id)
+            if decision is not None:
+                catalogue.record_decision(decision)
 
 
 def _fold(config: Config, repo: Repository, repository: str, notices: list[str]) -> None:
@@ -185,12 +187,16 @@ def _fold(config: Config, repo: Repository, repository: str, notices: list[str])
 def with_history(store: EvidenceStore, state: states.State) -> EvidenceStore:
     """The store with what the recorded runs say; a test without a recorded run keeps its values."""
     columns = state.aligned(store.tests, store.created_at)
-    names = {"runs": "runs", "failures": "failures", "last_failed_at": "last_failed_at"}
-    found = {ours: columns[theirs] for ours, theirs in names.items()}
-    found["seconds"] = columns["p50"]
+
+    def kept(name: str, old: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(np.isnan(columns[name]), old, columns[name])
+
     return replace(
         store,
-        **{n: np.where(np.isnan(v), getattr(store, n), v) for n, v in found.items()},
+        runs=kept("runs", store.runs),
+        failures=kept("failures", store.failures),
+        last_failed_at=kept("last_failed_at", store.last_failed_at),
+        seconds=kept("p50", store.seconds),
     )
 
 

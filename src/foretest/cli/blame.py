@@ -30,7 +30,7 @@ def command(
     tests: tuple[str, ...], good: str | None, bad: str, max_runs: int, repository: Path | None
 ) -> None:
     """Find the change that broke a test: history first, then a bisection aimed by the evidence."""
-    from foretest.engine import blame
+    from foretest.blame import blame
 
     with Screen() as screen:
         reports = blame(

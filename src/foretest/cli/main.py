@@ -31,10 +31,10 @@ VERBS = (
 class Verbs(click.Group):
     """A group that imports `foretest.cli.<verb>` only when that verb is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _: click.Context) -> list[str]:
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"foretest.cli.{cmd_name}")
@@ -54,7 +54,7 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0 done, 1 a finding, 2 an error, 130 Ctrl-C."""
+    """Run the command line; returns 0 (done), 1 (a finding), 2 (an error) or 130 (Ctrl-C)."""
     try:
         status = cli.main(args=args, prog_name="foretest", standalone_mode=False)
         return status if isinstance(status, int) else 0
