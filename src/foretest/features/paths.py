@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foretest.features.frame import Column
+
+Places = NDArray[np.int64]
 
 _NOISE = frozenset({"test", "tests", "testing", "spec", "src", "lib", "init", ""})
 STEM = 0.7
 """Weight of the files' own names beside that of their folders."""
 
 
-def test_files(
-    tests: Sequence[str],
-) -> tuple[list[str], np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """The distinct files of the tests, and the place of each test's file among them."""
+@lru_cache(maxsize=2)
+def files_of(tests: tuple[str, ...]) -> tuple[list[str], Places]:
+    """The distinct files of the tests, and the place of each test's file among them.
+
+    Kept, since a store is asked about many changes while its tests stay.
+    """
     place: dict[str, int] = {}
     of_test = [place.setdefault(test.partition("::")[0], len(place)) for test in tests]
     return list(place), np.array(of_test, np.int64)
 
 
-def path_similarity(tests: Sequence[str], changed: Sequence[str]) -> Column:
+def path_similarity(tests: tuple[str, ...], changed: Sequence[str]) -> Column:
     """For each test the likeness (0..1) to the most similar changed path; NaN without any."""
     if not changed:
         return np.full(len(tests), np.nan, np.float32)
-    files, of_test = test_files(tests)
+    files, of_test = files_of(tests)
     stems, folders = _Bags([_stem(f) for f in files]), _Bags([_folders(f) for f in files])
     best = np.zeros(len(files), np.float64)
     for path in dict.fromkeys(changed):
@@ -47,7 +53,7 @@ class _Bags:
                 holders.setdefault(word, []).append(place)
         self.holders = {word: np.array(places) for word, places in holders.items()}
 
-    def jaccard(self, bag: frozenset[str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def jaccard(self, bag: frozenset[str]) -> NDArray[np.float64]:
         shared = np.zeros(len(self.sizes), np.float64)
         for word in bag:
             if word in self.holders:
