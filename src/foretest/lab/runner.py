@@ -53,6 +53,8 @@ class RunOutcome:
     at: str = ""
     """The unit that was running when the run was cut short."""
     reason: str = ""
+    foreign: str = ""
+    """Module and path of project code that came from outside the tree: the results are void."""
     output: str = ""
     """The first and the last of what the run printed."""
     inside: tuple[str, ...] = ()
@@ -171,9 +173,13 @@ class SuiteRunner:
         try:
             if patch is not None and not self.workspace.apply(patch, reverse):
                 return None
-            return self._run(only=only)
+            return self.run_as_is(only)
         finally:
             self.workspace.restore()
+
+    def run_as_is(self, only: Collection[str] | None = None) -> RunOutcome:
+        """Run the suite on the tree as it stands; the caller restores it."""
+        return self._run(only=only)
 
     def trace(self, coverage: Path, report: Path | None = None) -> RunOutcome:
         """Run the unchanged suite once while the pytest plugin writes who enters which function.
@@ -259,6 +265,8 @@ class SuiteRunner:
 
     def _checked(self, run: RunOutcome) -> RunOutcome:
         """The run, if the unchanged suite came to its end in it; raises SuiteFailed."""
+        if run.foreign:
+            raise _foreign(run.foreign, self.workspace.tree)
         where = f" in {run.at}" if run.at else ""
         if run.broken == "timeout":
             raise SuiteFailed(
@@ -312,8 +320,7 @@ class _Reading:
             self.end = line
 
     def outcome(self) -> RunOutcome:
-        if self.closed.get("foreign"):
-            raise _foreign(self.closed["foreign"], self.tree)
+        foreign = next(iter(self.closed.get("foreign", {}).items()), ("", ""))
         broken = self._broken()
         return RunOutcome(
             results=self.results,
@@ -324,6 +331,7 @@ class _Reading:
             errors=tuple(sorted(self.errors)),
             at=self.at if broken in ("timeout", "crash") else "",
             reason=self.reason or next(iter(self.errors.values()), ""),
+            foreign=" from ".join(foreign).removeprefix(" from "),
             output=self.end.get("output", ""),
             inside=tuple(p.removeprefix(self.tree) for p in self.closed.get("inside", ())),
             outside=tuple(self.closed.get("outside", ())),
@@ -336,7 +344,7 @@ class _Reading:
             number = self.end["signal"]
             self.reason = f"signal {number}" if number else f"exit code {self.end['exit']}"
             return "crash"
-        if self.closed["exit"] in (3, 4) or self.collected is None:
+        if self.closed["exit"] in (3, 4) or self.closed["foreign"] or self.collected is None:
             return "import"
         if self.errors.keys() - self.known_errors:
             return "collection" if self.collected else "import"
@@ -370,10 +378,9 @@ def _merge(runs: Sequence[RunOutcome]) -> Baseline:
     )
 
 
-def _foreign(modules: Mapping[str, str], tree: str) -> SuiteFailed:
-    name, path = next(iter(modules.items()))
+def _foreign(foreign: str, tree: Path) -> SuiteFailed:
     return SuiteFailed(
-        f"The tests use `{name}` from {path}, not from the copy at {tree}: results would be wrong.",
+        f"The tests use {foreign}, not the copy at {tree}: results would be wrong.",
         "Install the project in a plain way (`pip install .` or setuptools' editable mode), or name"
         " its folder in `pythonpath` of pytest's settings.",
     )

@@ -71,7 +71,7 @@ class Worker:
         self._start()
 
     def run(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """The lines of one run; the last has the kind `end`. Raises WorkerDiedError where the zygote did."""
+        """The lines of one run, `end` last; raises WorkerDiedError where the zygote did."""
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._start()
@@ -93,6 +93,12 @@ class Worker:
                     os.killpg(child, signal.SIGKILL)
             self.close()
             raise
+
+    def stop(self) -> None:
+        """Make a run that another thread waits for end at once."""
+        if self._requests is not None:
+            with suppress(OSError):
+                self._requests.close()
 
     def close(self) -> None:
         """End the zygote and all that it started."""
