@@ -164,8 +164,8 @@ def main() -> None:
         table.append(asdict(f))
         print(
             f"{f.tests:>8,} {f.select_seconds:>7.3f} s {f.cpu_seconds:>7.3f} s "
-            f"{f.first_seconds:>7.3f} s {f.read_seconds:>7.3f} s {f.write_seconds:>7.2f} s {f.bundle_megabytes:>7.1f} MB "
-            f"{f.peak_megabytes:>6,.0f} MB",
+            f"{f.first_seconds:>7.3f} s {f.read_seconds:>7.3f} s {f.write_seconds:>7.2f} s "
+            f"{f.bundle_megabytes:>7.1f} MB {f.peak_megabytes:>6,.0f} MB",
             flush=True,
         )
     if options.json:
