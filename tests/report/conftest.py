@@ -9,14 +9,21 @@ import pytest
 
 from foretest.report.contents import CaseRow, FirstFailure, ReplayReport, SliceRow, StrategyRow
 
+PARTS = (
+    ("failing tests that the change did not touch", 43),
+    ("failing tests that the change modified", 31),
+    ("module-level code changed", 27),
+)
 BUDGETS = (0.01, 0.05, 0.10, 0.20, 0.33)
 CAUGHT = {
     "oracle": (0.96, 0.98, 0.98, 0.99, 1.0),
     "foretest": (0.84, 0.91, 0.93, 0.94, 0.96),
-    "coverage": (0.31, 0.45, 0.57, 0.66, 0.80),
-    "bm25": (0.67, 0.86, 0.92, 0.93, 0.97),
+    "coverage ranked": (0.73, 0.78, 0.82, 0.90, 0.90),
+    "coverage selection": (0.31, 0.45, 0.57, 0.66, 0.80),
+    "BM25": (0.67, 0.86, 0.92, 0.93, 0.97),
+    "recent failures": (0.08, 0.15, 0.30, 0.40, 0.52),
     "--ff": (0.12, 0.20, 0.35, 0.48, 0.60),
-    "run-all": (0.05, 0.11, 0.22, 0.30, 0.47),
+    "run-all order": (0.05, 0.11, 0.22, 0.30, 0.47),
     "random": (0.10, 0.16, 0.32, 0.41, 0.57),
 }
 
@@ -55,9 +62,10 @@ def report() -> ReplayReport:
         for n in range(40)
     )
     slices = tuple(
-        SliceRow(part, name, 0.05, shares[1], *_interval(shares[1]), n=count)
-        for part, count in (("untouched test", 43), ("modified test", 31), ("module level", 27))
+        SliceRow(part, name, budget, share, *_interval(share), n=count)
+        for part, count in PARTS
         for name, shares in CAUGHT.items()
+        for budget, share in zip(BUDGETS, shares, strict=True)
     )
     return ReplayReport(
         title="Replay of 101 undone changes",

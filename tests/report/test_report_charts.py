@@ -30,7 +30,7 @@ def test_caught_curve_draws_a_line_a_strategy_and_its_interval(report: ReplayRep
 def test_strategies_differ_by_more_than_colour(report: ReplayReport) -> None:
     scales = _scales(charts.specification(charts.caught_curve(report.rows)))
     shapes, dashes = scales["shape"]["range"], scales["strokeDash"]["range"]
-    assert len(set(shapes)) == len(shapes) == 7
+    assert len(set(shapes)) == len(shapes) == 9
     assert dashes[1] == [1, 0]
     assert scales["color"]["range"][1] == charts.EMPHASIS
 

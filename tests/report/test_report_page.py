@@ -62,9 +62,9 @@ def bundled_once(scripts: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_page_holds_title_tables_charts_cases_and_commands(report: ReplayReport) -> None:
     text = page.render(report)
     elements = _parse(text)
-    for wanted in (report.title, *report.notices, *report.commands, "84–96", "untouched test (43)"):
+    for wanted in (report.title, *report.notices, *report.commands, "84–96", "did not touch (43)"):
         assert wanted in text
-    assert elements.tags.count("details") == 40
+    assert elements.tags.count("details") == 40 + 4
     assert elements.tags.count("figure") == 2
     assert text.index(">missed<") < text.index("9.75%"), "the worst case stands first"
 
@@ -92,7 +92,7 @@ def test_live_charts_carry_readable_data(report: ReplayReport) -> None:
 def test_hostile_names_stay_text(report: ReplayReport) -> None:
     case = CaseRow(HOSTILE, HOSTILE, (HOSTILE,), (HOSTILE,), 0.5, 3, HOSTILE)
     firsts = tuple(replace(row, case_id=HOSTILE) for row in report.first_failures)
-    rows = tuple(replace(r, strategy=HOSTILE) if r.strategy == "bm25" else r for r in report.rows)
+    rows = tuple(replace(r, strategy=HOSTILE) if r.strategy == "BM25" else r for r in report.rows)
     hostile = replace(
         report,
         title=HOSTILE,
@@ -133,7 +133,7 @@ def test_cases_beyond_the_limit_are_counted(
     monkeypatch.setattr(page, "CASES_SHOWN", 10)
     text = page.render(report)
     assert "The 30 found soonest are left out here" in text
-    assert _parse(text).tags.count("details") == 10
+    assert _parse(text).tags.count("details") == 10 + 4
 
 
 def test_bundled_scripts_cannot_close_their_element(scripts: str) -> None:

@@ -21,8 +21,18 @@ NEUTRAL = {"oracle": INK, "random": "#8a8a8a"}
 PALETTE = ("#0072b2", "#009e73", "#aa4499", "#8c6d1f", "#3f8fbf", "#7a5cc0")
 """After Okabe and Ito; darkened or lightened to keep 3:1 contrast on white and on near-black."""
 
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4])
+SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "cross",
+    "triangle-down",
+    "triangle-right",
+    "triangle-left",
+    "M0,-1L.59,.81L-.95,-.31L.95,-.31L-.59,.81Z",  # a star
+)
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [1, 3], [5, 2, 1, 2, 1, 2], [3, 6])
 
 Chart = alt.LayerChart
 
@@ -178,7 +188,7 @@ def _colours(names: list[str], ours: str) -> list[str]:
 
 
 def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="top", columns=4, symbolStrokeWidth=2, labelLimit=160)
+    return alt.Legend(title=None, orient="top", symbolStrokeWidth=0, labelLimit=160)
 
 
 def _colour(names: list[str], ours: str, legend: Any = alt.Undefined) -> alt.Color:
@@ -216,6 +226,8 @@ def _dressed(chart: Chart, height: int) -> Chart:
             labelFontSize=12,
             titleFontSize=12,
         )
-        .configure_legend(labelColor=INK, labelFontSize=12, symbolSize=90, symbolOpacity=1)
+        .configure_legend(
+            labelColor=INK, labelFontSize=12, symbolSize=90, symbolOpacity=1, columns=4
+        )
     )
     return dressed

@@ -52,7 +52,7 @@ def render(report: ReplayReport) -> str:
         table=tables.budget_table(report.rows, report.ours),
         slices=[
             (tables.percent(budget), tables.slice_table(report.slices, budget, report.ours))
-            for budget in tables.budgets_of(report.slices)
+            for budget in sorted(tables.budgets_of(report.slices), key=tables.from_usual)
         ],
         figures=list(_figures(report)),
         cases=cases[:CASES_SHOWN],
