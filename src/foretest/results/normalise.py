@@ -129,13 +129,12 @@ def number_attempts(results: Iterable[TestResult]) -> Iterator[TestResult]:
     seen: dict[TestId, dict[int, TestResult]] = {}
     for result in results:
         attempts = seen.setdefault(result.test, {})
-        attempt = result.attempt
-        if attempts.get(attempt) == result:
-            continue
-        while attempt in attempts:
-            attempt += 1
-        attempts[attempt] = result
-        yield result if attempt == result.attempt else replace(result, attempt=attempt)
+        renumbered = result
+        while renumbered.attempt in attempts and attempts[renumbered.attempt] != renumbered:
+            renumbered = replace(renumbered, attempt=renumbered.attempt + 1)
+        if renumbered.attempt not in attempts:
+            attempts[renumbered.attempt] = renumbered
+            yield renumbered
 
 
 def distinct(runs: Iterable[TestRun]) -> Iterator[TestRun]:

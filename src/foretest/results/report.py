@@ -13,6 +13,7 @@ from typing import Any
 
 from foretest.errors import BadReport
 from foretest.records import Configuration, Outcome, TestId, TestResult, TestRun
+from foretest.results.normalise import number_attempts
 
 FORMAT = "foretest-report"
 VERSION = 1
@@ -161,7 +162,10 @@ def parse(path: Path) -> Parsed:
 
 
 def merge(runs: Iterable[TestRun]) -> list[TestRun]:
-    """Join the parts of each run (one id, attempt and shard), complete only if every part is."""
+    """Join the parts of each run (one id, attempt and shard), complete only if every part is.
+
+    A part given twice counts once; different results of one test become attempts, all visible.
+    """
     parts: dict[tuple[str, str, int, str | None], TestRun] = {}
     for run in runs:
         key = (run.repository, run.run_id, run.attempt, run.shard)
@@ -173,7 +177,7 @@ def merge(runs: Iterable[TestRun]) -> list[TestRun]:
 def _joined(first: TestRun, second: TestRun) -> TestRun:
     return replace(
         first,
-        results=first.results + second.results,
+        results=tuple(number_attempts(first.results + second.results)),
         occurred_at=min(first.occurred_at, second.occurred_at),
         received_at=max(first.received_at, second.received_at),
         commit=first.commit if first.commit is not None else second.commit,
