@@ -160,3 +160,8 @@ def child_environment(without: Collection[str], changes: Mapping[str, str]) -> d
     """The environment for a process that we start: ours, less some variables, with `changes`."""
     kept = {name: value for name, value in os.environ.items() if name not in without}
     return kept | dict(changes)
+
+
+def object_store_environment() -> dict[str, str]:
+    """The variables by which the user names an object store and its credentials."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

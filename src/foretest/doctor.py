@@ -94,7 +94,7 @@ def _interpreter(_: Repository, config: Config) -> Iterator[Finding]:
     if "pytest_cov" in modules and not monitoring:
         yield Finding(
             "note",
-            "pytest-cov holds the tracer while it measures: coverage is not refreshed in such runs.",
+            "pytest-cov holds the tracer while it measures: such runs refresh no coverage.",
             "Refresh in a run without --cov, or use Python 3.12 or newer.",
         )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from foretest import bundle as bundles
 from foretest.bundle import Bundle
@@ -17,11 +20,29 @@ from foretest.engine import ensure_state, read_bundle
 from foretest.errors import ForetestError, NoBundle
 from foretest.evidence.collect import build_store
 from foretest.evidence.store import EvidenceStore
+from foretest.features.build import build
+from foretest.features.query import query_of
+from foretest.lab.campaign import Tally, read_cases, run_campaign
+from foretest.lab.faults import fault_candidates
+from foretest.lab.labels import Candidate, Case, sample_tests
 from foretest.lab.runner import Baseline, SuiteRunner
+from foretest.lab.undo import undo_candidates
 from foretest.lab.workspace import Workspace, cache_directory
+from foretest.models.contract import predict
+from foretest.models.formula import Formula
+from foretest.records import Change
 
-Progress = Callable[[str, int, int], None]
-"""Called with a stage, what is done and the whole."""
+LAB, CASES = "lab", "cases.jsonl"
+"""Where the tried changes are kept, under the state directory."""
+SLOW = 60.0
+"""Seconds of suite above which a tried change runs linked tests and a sample, not all."""
+LINKED = 0.02
+"""Score from which a test counts as linked to a change."""
+SAMPLED = 0.05
+"""Share of the other tests that is drawn."""
+
+Progress = Callable[..., None]
+"""Called with a stage, what is done, the whole and, if there is one, a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +96,13 @@ def learn(
         notices.extend(_said(baseline))
         bundles.write(config.bundle_path, Bundle(store, lineage=_lineage(commit, baseline)))
         left = None if within is None else max(0.0, within - (time.monotonic() - began))
-        cases, faulty = 0, 0
+        tally = try_changes(repo, config, store, baseline, undo, faults, workers, left, progress)
     return Learned(
         tests=len(store.tests),
         covered=int(store.has_coverage.sum()),
         symbols=len(store.symbols),
-        cases=cases,
-        faulty=faulty,
+        cases=tally.tried + tally.known,
+        faulty=sum(case.faulty for case in read_cases(config.state / LAB / CASES)),
         seconds=time.monotonic() - began,
         bundle=config.bundle_path,
         notices=tuple(notices),
@@ -108,10 +129,69 @@ def trace_suite(
             commit,
             sorted(Path(folder).glob("coverage*")),
             collected=sorted(traced.collected),
-            durations=traced.unit_seconds | dict(baseline.seconds),
+            durations={**traced.unit_seconds, **baseline.seconds},
             previous=previous,
         )
     return store, baseline
+
+
+def try_changes(
+    repo: Repository,
+    config: Config,
+    store: EvidenceStore,
+    baseline: Baseline,
+    undo: int,
+    faults: int,
+    workers: int = 2,
+    within: float | None = None,
+    progress: Progress = lambda *_: None,
+) -> Tally:
+    """Take past changes back and inject faults; each case is kept at once and never tried again."""
+    at = store.commit
+    candidates = chain(
+        undo_candidates(repo, at, undo) if undo else (),
+        fault_candidates(repo, at, seed=0, count=faults, edits=3) if faults else (),
+    )
+    total = undo + faults
+    if not total:
+        return Tally()
+
+    def told(_: Case | None, tally: Tally) -> None:
+        done = min(tally.tried + tally.unfit + tally.known, total - 1)
+        progress("Trying changes", done, total, f"{tally.faulty:,} break a test")
+
+    tally = run_campaign(
+        repo.root,
+        config,
+        candidates,
+        workers=workers,
+        budget_seconds=within,
+        out=config.state / LAB,
+        select_tests=suggested(store) if baseline.suite_seconds > SLOW else None,
+        progress=told,
+        commit=at,
+        baseline=baseline,
+    )
+    progress("Trying changes", total, total, f"{tally.faulty:,} break a test")
+    return tally
+
+
+def suggested(store: EvidenceStore) -> Callable[[Change, Candidate], Mapping[str, float]]:
+    """Of a slow suite: the tests that evidence links to a change, and a sample of all others.
+
+    The sample's inclusion probability is logged, so that failures that no evidence foresaw count
+    with their weight.
+    """
+    formula = Formula()
+    wanted = frozenset(formula.inputs)
+
+    def choose(change: Change, candidate: Candidate) -> Mapping[str, float]:
+        frame = build(query_of(change), store, time.time(), only=wanted)
+        linked = np.flatnonzero(predict(formula, frame) >= LINKED)
+        names = [store.tests[row] for row in linked]
+        return sample_tests(names, store.tests, SAMPLED, candidate.case_id)
+
+    return choose
 
 
 def _previous(config: Config, notices: list[str]) -> EvidenceStore | None:

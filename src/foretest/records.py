@@ -112,7 +112,7 @@ class FileChange:
     touched: tuple[Symbol, ...] = ()
     """Symbols whose text changed, on the old side by the old path's name where it was renamed."""
     names_set: tuple[str, ...] = ()
-    """Names and attributes that the changed module-level lines bind (tables, constants, classes)."""
+    """Names and attributes that the changed module-level lines bind: tables, constants, ..."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,10 @@ def command() -> None:
 @repository_option
 def push(target: str, repository: Path | None) -> None:
     """Store this machine's bundle at TARGET under the commit it describes."""
-    from foretest.engine import push_state
+    from foretest.carrying import push_state
 
-    click.echo(push_state(here(repository), target))
+    for line in push_state(here(repository), target):
+        click.echo(line)
 
 
 @command.command("pull")
@@ -37,6 +38,7 @@ def push(target: str, repository: Path | None) -> None:
 @repository_option
 def pull(target: str, repository: Path | None) -> None:
     """Fetch the bundle of the nearest ancestor of HEAD from TARGET. Needs read access only."""
-    from foretest.engine import pull_state
+    from foretest.carrying import pull_state
 
-    click.echo(pull_state(here(repository), target))
+    for line in pull_state(here(repository), target):
+        click.echo(line)
