@@ -102,15 +102,15 @@ class _Text:
 
     def __init__(self, source: bytes) -> None:
         self.source = source
-        self.lines = [0, *accumulate(len(line) + 1 for line in source.split(b"\n"))]
+        self.lines: list[int] = [0, *accumulate(len(line) + 1 for line in source.split(b"\n"))]
 
     def start(self, node: ast.AST) -> int:
-        line, column = node.lineno, node.col_offset  # type: ignore[attr-defined]
-        return self.lines[line - 1] + int(column)
+        line, column = int(node.lineno), int(node.col_offset)  # type: ignore[attr-defined]
+        return self.lines[line - 1] + column
 
     def end(self, node: ast.AST) -> int:
-        line, column = node.end_lineno, node.end_col_offset  # type: ignore[attr-defined]
-        return self.lines[line - 1] + int(column)
+        line, column = int(node.end_lineno), int(node.end_col_offset)  # type: ignore[attr-defined]
+        return self.lines[line - 1] + column
 
     def of(self, node: ast.AST) -> bytes:
         return self.source[self.start(node) : self.end(node)]

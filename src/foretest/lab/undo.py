@@ -32,15 +32,20 @@ _VERSIONS = frozenset(("__version__", "version", "VERSION", "__date__", "__versi
 
 
 def undo_candidates(
-    repo: Repository, at: str, limit: int | None = None, since: float | None = None
+    repo: Repository,
+    at: str,
+    limit: int | None = None,
+    since: float | None = None,
+    hunks: int = MOST_HUNKS,
 ) -> Iterator[Candidate]:
     """Past changes that can be taken back at `at`, newest first, different commits before hunks.
 
     Only those whose text is still there as the commit left it, and whose code differs by its
-    syntax tree. `since` (seconds since 1970) bounds how far back to look; `limit` how many to give.
+    syntax tree. `since` (seconds since 1970) bounds how far back to look; `limit` how many to give;
+    `hunks` how many hunks to take of one commit.
     """
     at = repo.resolve(at)
-    return islice(_distinct(_in_turn(_undoings(repo, at, since))), limit)
+    return islice(_distinct(_in_turn(_undoings(repo, at, since, hunks))), limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +55,14 @@ class _Undoing:
     candidates: tuple[Candidate, ...]
 
 
-def _undoings(repo: Repository, at: str, since: float | None) -> Iterator[_Undoing]:
+def _undoings(repo: Repository, at: str, since: float | None, most: int) -> Iterator[_Undoing]:
     present = _Present(repo, at)
     for commit in repo.log(start=at):
         if since is not None and commit.author_time < since:
             continue
         sources = [f.path for f in commit.files if _taken(f.path, f.status)]
         if sources and len(sources) <= MOST_FILES and len(commit.parents) == 1:
-            found = _undoing(repo, present, commit, sources)
+            found = _undoing(repo, present, commit, sources, most)
             if found.candidates:
                 yield found
 
@@ -68,7 +73,7 @@ def _taken(path: str, status: FileStatus) -> bool:
 
 
 def _undoing(
-    repo: Repository, present: _Present, commit: Commit, sources: Sequence[str]
+    repo: Repository, present: _Present, commit: Commit, sources: Sequence[str], most: int
 ) -> _Undoing:
     before = repo.read_many(commit.parents[0], sources)
     after = repo.read_many(commit.id, sources)
@@ -83,7 +88,7 @@ def _undoing(
     if hunks and all(present.holds(hunk) for hunk in hunks):
         parts.append((None, patch))
     if len(hunks) > 1:
-        parts.extend((hunk.index, hunk.patch) for hunk in _spread(single, MOST_HUNKS))
+        parts.extend((hunk.index, hunk.patch) for hunk in _spread(single, most))
     if not parts:
         return _Undoing(())
     modified, added = _own_tests(repo, present, commit)
