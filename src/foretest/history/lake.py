@@ -20,8 +20,12 @@ from foretest.records import TestRun
 
 _TRIES = 60
 """Commits tried against other writers: each loss means that another writer got through."""
-_COMPACT_FILES = 64
-"""Files of a repository after which an append compacts them."""
+_COMPACT_EVERY = 64
+"""Commits after which small files are joined: reading stays quick without anyone seeing to it."""
+_REFUSALS = (
+    *(DeltaError, pl.exceptions.PolarsError, OSError, ValueError),
+    pl.exceptions.PanicException,  # how a file shorter than the table's log says reaches us
+)
 
 
 class Lake:
@@ -54,7 +58,11 @@ class Lake:
             table = self._table() or self._create()
             known = self._known(table, runs)
             fresh = [run for run in runs if key_of(run) not in known]
-            if not fresh or self._commit(table, fresh):
+            if not fresh:
+                return 0
+            if self._commit(table, fresh):
+                if table.version() % _COMPACT_EVERY == 0:
+                    self.compact()
                 return len(fresh)
             time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 20)))
         raise Busy(
@@ -80,7 +88,10 @@ class Lake:
             yield from to_unit_runs(self._rows(repository, after))
 
     def compact(self) -> int:
-        """Join small files; how many files are left over. Order and versions of rows stay."""
+        """Join small files; how many files are left over. Order and versions of rows stay.
+
+        Files that no version of the last week needs, those of killed writers included, are removed.
+        """
         table = self._table()
         if table is None:
             return 0
@@ -90,6 +101,7 @@ class Lake:
             except CommitFailedError:  # another writer came in between: the next time will do
                 return 0
             table.create_checkpoint()
+            table.vacuum(dry_run=False)
             return len(table.file_uris())
 
     def _rows(self, repository: str, after: int) -> pl.DataFrame:
@@ -160,7 +172,7 @@ class Lake:
         """Say what the libraries below refuse in the user's words."""
         try:
             yield
-        except (DeltaError, pl.exceptions.PolarsError, OSError, ValueError) as error:
+        except _REFUSALS as error:
             text = str(error)
             if "No space left" in text or "os error 28" in text:
                 raise BadStore(

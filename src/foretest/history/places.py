@@ -179,7 +179,7 @@ class GitRefs:
     """
 
     def __init__(self, prefix: str, root: Path, remote: str = "origin") -> None:
-        if not re.fullmatch(r"refs/[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)+", prefix):
+        if not re.fullmatch(r"refs(?:/\w[\w-]*(?:\.[\w-]+)*){2,}", prefix):
             raise BadConfiguration(
                 f"'{prefix}' is no ref to keep state under.", "Give git:refs/foretest/state."
             )

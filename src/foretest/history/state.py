@@ -247,7 +247,8 @@ def write(state: State, path: Path) -> None:
 def read(path: Path) -> State | None:
     """The snapshot at `path`, None where there is none. Raises BadStore where it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since numpy leaves a file open that it finds damaged.
+        with path.open("rb") as whole, np.load(whole, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())
     except FileNotFoundError:

@@ -78,11 +78,10 @@ def _merged(attempts: list[TestResult]) -> tuple[bool, bool, bool, float]:
     ran = [r for r in attempts if r.outcome is not Outcome.SKIPPED]
     if not ran:
         return False, False, False, np.nan
-    last = max(ran, key=lambda r: r.attempt)
-    timed = [r for r in ran if r.seconds is not None]
-    seconds = max(timed, key=lambda r: r.attempt).seconds if timed else None
+    ran.sort(key=lambda r: r.attempt)  # stable: of one number, the one said last is the last
+    seconds = next((r.seconds for r in reversed(ran) if r.seconds is not None), np.nan)
     flaky = len({r.outcome.bad for r in ran}) > 1
-    return True, last.outcome.bad, flaky, np.nan if seconds is None else seconds
+    return True, ran[-1].outcome.bad, flaky, seconds
 
 
 def _sum(parameters: list[tuple[bool, bool, bool, float]]) -> tuple[bool, bool, bool, float]:
