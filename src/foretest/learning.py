@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,20 +17,23 @@ from foretest.changes.git import Repository
 from foretest.config import Config
 from foretest.durable import lock
 from foretest.engine import ensure_state, read_bundle
-from foretest.errors import ForetestError, NoBundle
+from foretest.errors import BadReport, ForetestError, NoBundle
 from foretest.evidence.collect import build_store
 from foretest.evidence.store import EvidenceStore
+from foretest.evidence.traced import is_traced
 from foretest.features.build import build
 from foretest.features.query import query_of
 from foretest.lab.campaign import Tally, read_cases, run_campaign
 from foretest.lab.faults import fault_candidates
 from foretest.lab.labels import Candidate, Case, sample_tests
-from foretest.lab.runner import Baseline, SuiteRunner
+from foretest.lab.outcome import Baseline, merge
+from foretest.lab.runner import SuiteRunner
 from foretest.lab.undo import undo_candidates
 from foretest.lab.workspace import Workspace, cache_directory
 from foretest.models.contract import predict
 from foretest.models.formula import Formula
 from foretest.records import Change
+from foretest.results.read import read_report
 
 LAB, CASES = "lab", "cases.jsonl"
 """Where the tried changes are kept, under the state directory."""
@@ -76,12 +79,15 @@ def learn(
     within: float | None = None,
     workers: int = 2,
     fresh: bool = False,
+    gathered: Sequence[Path] = (),
     progress: Progress = lambda *_: None,
 ) -> Learned:
     """Trace the suite at HEAD and write a bundle; then try `undo` past changes and `faults` faults.
 
     Coverage comes first, so that a usable bundle stands after one run of the suite. `within`
-    (seconds) ends the tries, never the traced run. Raises SuiteFailed for a suite of no use.
+    (seconds) ends the tries, never the traced run. `gathered` are coverage files and reports of
+    runs elsewhere (`pytest --foretest-coverage --foretest-report`, sharded at will): with them the
+    suite is not run here. Raises SuiteFailed for a suite of no use, BadReport for a damaged file.
     """
     began = time.monotonic()
     repo = Repository.open(config.root)
@@ -91,7 +97,11 @@ def learn(
     with lock(config.state / "learn.lock"):
         previous = None if fresh else _previous(config, notices)
         progress("Tracing the suite", 0, 1)
-        store, baseline = trace_suite(repo, config, commit, previous)
+        if gathered:
+            store, baseline = from_runs(repo, commit, gathered, previous)
+        else:
+            needed = True if undo or faults else None
+            store, baseline = trace_suite(repo, config, commit, previous, plain=needed)
         progress("Tracing the suite", 1, 1)
         notices.extend(_said(baseline))
         bundles.write(config.bundle_path, Bundle(store, lineage=_lineage(commit, baseline)))
@@ -110,29 +120,68 @@ def learn(
 
 
 def trace_suite(
-    repo: Repository, config: Config, commit: str, previous: EvidenceStore | None = None
+    repo: Repository,
+    config: Config,
+    commit: str,
+    previous: EvidenceStore | None = None,
+    *,
+    plain: bool | None = True,
 ) -> tuple[EvidenceStore, Baseline]:
-    """One cold run, one traced run at `commit`, in a copy; the evidence that they give."""
+    """Run the suite at `commit` in a copy, traced; the evidence that this gives.
+
+    `plain` runs it untraced as well, for times without the tracer's own and to tell flaky tests;
+    None does so only for a suite that is quick.
+    """
     cache = cache_directory(repo.root, config.cache_path)
     with Workspace.create(repo.root, commit, cache) as workspace, TemporaryDirectory() as folder:
         runner = SuiteRunner(
             workspace, config.python, (*config.pytest_args, *config.tests), config.timeout
         )
         try:
-            baseline = runner.baseline()
-            coverage = Path(folder) / "coverage.jsonl.gz"
-            traced = runner.trace(coverage)
+            traced = runner.trace(Path(folder) / "coverage.jsonl.gz")
+            if plain or (plain is None and traced.seconds <= SLOW):
+                baseline = runner.baseline()
+            else:
+                baseline = merge([traced])
         finally:
             runner.close()
         store = build_store(
             repo,
             commit,
             sorted(Path(folder).glob("coverage*")),
-            collected=sorted(traced.collected),
+            # In the order in which they ran: that of collection, which replay compares with.
+            collected=[*traced.results, *sorted(traced.collected - traced.results.keys())],
             durations={**traced.unit_seconds, **baseline.seconds},
             previous=previous,
         )
     return store, baseline
+
+
+def from_runs(
+    repo: Repository, commit: str, files: Sequence[Path], previous: EvidenceStore | None = None
+) -> tuple[EvidenceStore, Baseline]:
+    """The evidence of runs elsewhere: their coverage files and reports, told apart by content."""
+    coverage = [path for path in files if is_traced(path)]
+    runs = [read_report(path).run for path in files if path not in coverage]
+    if not coverage:
+        raise BadReport(
+            "None of the files holds coverage.", "Run `pytest --foretest-coverage FILE` first."
+        )
+    results = [result for run in runs for result in run.results]
+    failing = {result.test.unit for result in results if result.outcome.bad}
+    seconds: dict[str, float] = {}
+    for result in results:
+        seconds[result.test.unit] = seconds.get(result.test.unit, 0.0) + (result.seconds or 0.0)
+    store = build_store(repo, commit, coverage, durations=seconds, previous=previous)
+    passing = {unit: spent for unit, spent in seconds.items() if unit not in failing}
+    return store, Baseline(
+        seconds=passing,
+        failing=tuple(sorted(failing)),
+        flaky=(),
+        skipped=(),
+        errors=(),
+        suite_seconds=sum(seconds.values()),
+    )
 
 
 def try_changes(

@@ -17,6 +17,7 @@ Examples:
   foretest learn                       coverage alone: ready to select after one run of the suite
   foretest learn --undo 40 --within 10m  and forty undone past changes, ten minutes at most
   foretest learn --faults 50           and fifty injected faults
+  foretest learn --from c1.gz --from c2.gz --from r1.jsonl   a slow suite, traced by CI's shards
 """,
 )
 @click.option("--undo", type=click.IntRange(0), default=0, help="Past changes to undo, at most.")
@@ -24,6 +25,13 @@ Examples:
 @click.option("--within", type=Duration(), default=None, help="Stop after this long, e.g. 10m.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 @click.option("--fresh", is_flag=True, help="Forget the coverage of earlier commits.")
+@click.option(
+    "--from",
+    "gathered",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Coverage file or report of a run elsewhere; the suite is then not run here.",
+)
 @repository_option
 def command(
     undo: int,
@@ -31,6 +39,7 @@ def command(
     within: float | None,
     workers: int,
     fresh: bool,
+    gathered: tuple[Path, ...],
     repository: Path | None,
 ) -> None:
     """Learn which tests reach which code, and check it on real past changes.
@@ -49,6 +58,7 @@ def command(
             within=within,
             workers=workers,
             fresh=fresh,
+            gathered=gathered,
             progress=screen,
         )
     for notice in learned.notices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -20,7 +20,7 @@ class Screen:
 
     def __init__(self, live: bool | None = None) -> None:
         self.live = sys.stderr.isatty() if live is None else live
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         self._stage = ""
         self._said = 0.0
         self._last: tuple[int, int] = (0, 0)
@@ -69,7 +69,8 @@ class Screen:
 
         if self._bar is None:
             form = "{desc:<28} {percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt} {elapsed}{postfix}"
-            self._bar = tqdm(total=total or 1, desc=stage, bar_format=form, file=sys.stderr)
+            bar: tqdm[Any] = tqdm(total=total or 1, desc=stage, bar_format=form, file=sys.stderr)
+            self._bar = bar
         self._bar.total = total or 1
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._bar.n)

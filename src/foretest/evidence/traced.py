@@ -111,3 +111,14 @@ def _packed(path: Path, raw: IO[bytes]) -> Iterator[Any]:
         return
     with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=3, mtime=0) as stream:
         yield stream
+
+
+def is_traced(path: Path) -> bool:
+    """Whether a file begins as a coverage file does; False for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            return f'"{FORMAT}"'.encode() in file.read(200)
+    except (OSError, EOFError, zlib.error):
+        return False
