@@ -1,7 +1,9 @@
 """State on its way: through a folder, a real git remote and a real S3 server."""
 
+import http.server
 import json
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -275,3 +277,28 @@ def test_s3_is_pulled_without_credentials(bucket: Setting) -> None:
 def test_s3_that_is_not_there_is_said(bucket: Setting) -> None:
     with pytest.raises(BadStore, match="cannot be reached"):
         pull(bucket.root, "s3://no-such-bucket/x", COMMITS, environment=bucket.environment)
+
+
+class Forbidding(http.server.BaseHTTPRequestHandler):
+    """An object store that lets nobody write."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(403, "AccessDenied")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_s3_that_refuses_is_said_politely(tmp_path: Path) -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), Forbidding)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        there = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}
+        with pytest.raises(ReadOnlyTarget, match="pulling works"):
+            Setting("s3://bucket/x", tmp_path, there).push(COMMITS[0], b"x", now=1e9)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -168,3 +168,32 @@ def test_a_place_that_is_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("")
     with pytest.raises(BadStore):
         Lake(tmp_path / "lake").append([run("a")])
+
+
+FOREVER = """
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    from test_lake import run
+    from foretest.history.lake import Lake
+    lake = Lake(Path(sys.argv[2]))
+    for i in range(100_000):
+        lake.append([run(f"r{i}", tests=500)])
+        print(i, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_table(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(FOREVER)]
+    command += [str(Path(__file__).parent), str(tmp_path / "lake")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(3):
+        told = int(process.stdout.readline())
+    process.kill()
+    process.communicate()
+    lake = Lake(tmp_path / "lake")
+    events = list(lake.events("h/o/n é"))
+    assert len(events) > told
+    assert {len(event.results) for event in events} == {500}
+    assert lake.append([run(f"r{i}", tests=500) for i in range(len(events) + 1)]) == 1
