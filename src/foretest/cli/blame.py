@@ -13,6 +13,7 @@ from foretest.cli.screen import Screen
 
 @click.command(
     "blame",
+    short_help="Find the change that broke a test",
     epilog="""\b
 Examples:
   foretest blame                                   the failing tests of the last recorded run

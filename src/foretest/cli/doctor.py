@@ -12,7 +12,11 @@ from foretest.cli.options import repository_option
 _MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "red")}
 
 
-@click.command("doctor", epilog="Exits with 1 if something does not work.")
+@click.command(
+    "doctor",
+    short_help="Check the set-up; say how to mend it",
+    epilog="Exits with 1 if something does not work.",
+)
 @repository_option
 def command(repository: Path | None) -> None:
     """Check git, the interpreter, the tracer, the disk and the bundle; say how to mend each."""

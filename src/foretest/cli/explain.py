@@ -11,6 +11,7 @@ from foretest.cli.options import here, repository_option
 
 @click.command(
     "explain",
+    short_help="Say why a test runs, or why not",
     epilog="""\b
 Examples:
   foretest explain                                    the last selection, test by test

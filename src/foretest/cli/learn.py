@@ -12,17 +12,19 @@ from foretest.cli.screen import Screen
 
 @click.command(
     "learn",
+    short_help="Learn which tests reach which code",
     epilog="""\b
 Examples:
   foretest learn                       coverage alone: ready to select after one run of the suite
-  foretest learn --undo 40 --within 10m  and forty undone past changes, ten minutes at most
+  foretest learn --within 10m          and as many undone changes and faults as ten minutes hold
+  foretest learn --undo 40             and forty undone past changes
   foretest learn --faults 50           and fifty injected faults
   foretest learn --from c1.gz --from c2.gz --from r1.jsonl   a slow suite, traced by CI's shards
 """,
 )
-@click.option("--undo", type=click.IntRange(0), default=0, help="Past changes to undo, at most.")
-@click.option("--faults", type=click.IntRange(0), default=0, help="Faults to inject, at most.")
-@click.option("--within", type=Duration(), default=None, help="Stop after this long, e.g. 10m.")
+@click.option("--undo", type=click.IntRange(0), help="Past changes to undo, at most.")
+@click.option("--faults", type=click.IntRange(0), help="Faults to inject, at most.")
+@click.option("--within", type=Duration(), help="Stop after this long, e.g. 10m.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 @click.option("--fresh", is_flag=True, help="Forget the coverage of earlier commits.")
 @click.option(
@@ -34,8 +36,8 @@ Examples:
 )
 @repository_option
 def command(
-    undo: int,
-    faults: int,
+    undo: int | None,
+    faults: int | None,
     within: float | None,
     workers: int,
     fresh: bool,
@@ -49,12 +51,15 @@ def command(
     """
     from foretest.learning import learn
 
+    if undo is None and faults is None:
+        # A time alone means: as much as fits into it, past changes first.
+        undo, faults = (0, 0) if within is None else (1000, 500)
     config = here(repository)
     with Screen() as screen:
         learned = learn(
             config,
-            undo=undo,
-            faults=faults,
+            undo=undo or 0,
+            faults=faults or 0,
             within=within,
             workers=workers,
             fresh=fresh,

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -57,14 +58,16 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 (done), 1 (a finding), 2 (an error) or 130 (Ctrl-C)."""
     try:
         status = cli.main(args=args, prog_name="foretest", standalone_mode=False)
+        sys.stdout.flush()  # a full disk or a reader that went away shows here, not at exit
         return status if isinstance(status, int) else 0
     except ForetestError as error:
         click.echo(f"foretest: {error.message}", err=True)
         if error.remedy:
             click.echo(f"  -> {error.remedy}", err=True)
         return 2
-    except click.exceptions.Exit as leave:
-        return leave.exit_code
+    except (click.exceptions.Exit, SystemExit) as leave:
+        code = leave.exit_code if isinstance(leave, click.exceptions.Exit) else leave.code
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
         return 2
@@ -72,12 +75,19 @@ def main(args: Sequence[str] | None = None) -> int:
         click.echo("foretest: interrupted; what was finished is kept.", err=True)
         return 130
     except BrokenPipeError:
-        # The reader went away (`foretest select | head`): leave without a second complaint at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader went away (`foretest select | head`): that is no error
         return 0
-    except Exception as error:
+    except BaseException as error:  # native libraries panic with what is no Exception
+        if isinstance(error, OSError):  # perhaps the disk that the output goes to is full
+            _drop_output()
         click.echo(crash_message(error), err=True)
         return 2
+
+
+def _drop_output() -> None:
+    """Let what is left unwritten go nowhere, so that nothing complains once more at exit."""
+    with suppress(OSError, ValueError):  # not a file of its own, as under a test's capture
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

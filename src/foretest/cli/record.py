@@ -11,6 +11,7 @@ from foretest.cli.options import here, repository_option
 
 @click.command(
     "record",
+    short_help="Take in the results of a run",
     epilog="""\b
 Examples:
   pytest --junitxml report.xml; foretest record report.xml

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
 
 from foretest.cli.options import Bin, Duration, Share, repository_option
+from foretest.errors import ForetestError
 from foretest.records import Budget, Selection, Why
-
-FORMATS = ("pytest", "raw", "json", "maven", "gradle", "go", "ctest", "bazel", "jest")
+from foretest.selection.formats import FORMATS, render, render_units
 
 
 @click.command(
     "select",
+    short_help="Choose the tests to run for a change",
     epilog="""\b
 Examples:
   foretest select                              against the default base, 10 % of suite time
@@ -23,6 +23,7 @@ Examples:
   pytest @now.txt
   foretest select --bin 1/4                    the first of four shards
   foretest select --format json | jq .chosen[0]
+  go test $(foretest select --format go)
 """,
 )
 @click.option("--base", help="What to compare with (default: where the branch began).")
@@ -35,7 +36,14 @@ Examples:
     "--rest", type=click.Path(path_type=Path, dir_okay=False), help="Write what was left out."
 )
 @click.option("--bin", "bin_", type=Bin(), help="One shard of several, e.g. 1/4.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="pytest", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice((*FORMATS, "json")),
+    default="pytest",
+    show_default=True,
+    help="The runner that reads the list.",
+)
 @click.option("--summary", type=click.Path(path_type=Path, dir_okay=False), help="Append Markdown.")
 @click.option("--all", "run_all", is_flag=True, help="Select everything, in the best order.")
 @repository_option
@@ -53,31 +61,62 @@ def command(
 ) -> None:
     """Choose the tests to run for a change, and print them one a line.
 
-    Whatever goes wrong, everything is selected and the reason stands on standard error.
+    Whatever goes wrong, everything is selected, the reason stands on standard error and the exit
+    status is 0. Where everything runs and the tests are not known one by one, the runner's own
+    word for everything is printed: for pytest the places of the tests, `./...` for go, `//...`
+    for bazel, and so on (JSON says it by `run_all`). So empty output always means that no test is
+    to run.
     """
-    from foretest.engine import select_or_all
-    from foretest.selection.formats import render, render_units
 
     if target is not None and seconds is not None:
         raise click.UsageError("Give --target or --time, not both.")
     budget = Budget(1.0) if run_all else Budget(target, seconds)
-    selection = select_or_all(
-        repository or Path.cwd(), base=base, head=head, budget=budget, bin=bin_
-    )
+    start = repository or Path.cwd()
+    selection = _select(start, base, head, budget, bin_)
     for notice in selection.notices:
         click.echo(f"foretest: {notice}", err=True)
-    sys.stdout.write(render(selection, form))
     if rest is not None:
+        # Before the list itself: who gets a list without its rest would lose tests unawares.
         later = [choice.test for choice in selection.rest if choice.why is not Why.OTHER_SHARD]
         _write(rest, render_units(later, "pytest" if form == "json" else form))
+    suite = _suite(start) if selection.run_all and not selection.chosen else ()
+    text = render(selection, form, suite)
+    click.get_binary_stream("stdout").write(text.encode("utf-8", "surrogateescape"))
     if summary is not None:
         _append_summary(summary, selection)
     click.echo(f"foretest: {_sentence(selection)}", err=True)
 
 
+def _select(
+    start: Path,
+    base: str | None,
+    head: str | None,
+    budget: Budget,
+    bin_: tuple[int, int] | None,
+) -> Selection:
+    from foretest import client
+
+    return client.ask(start, client.Request(base, budget, bin_, head=head))
+
+
+def _suite(start: Path) -> tuple[str, ...]:
+    """The words by which pytest is told to run everything."""
+    from foretest.changes.git import Repository
+    from foretest.config import load_config
+    from foretest.selection.suite import whole_suite
+
+    try:
+        root = Repository.open(start).root
+        return whole_suite(root, load_config(root).tests)
+    except ForetestError:
+        return whole_suite(start)
+
+
 def _sentence(selection: Selection) -> str:
     if selection.run_all and not selection.chosen:
         return "everything runs."
+    if not selection.chosen and not selection.rest:
+        return "no test is known, none is selected."
     count, total = len(selection.chosen), len(selection.chosen) + len(selection.rest)
     suite = selection.suite_seconds
     share = f", {selection.chosen_seconds / suite:.1%} of suite time" if suite > 0 else ""
@@ -91,8 +130,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def _append_summary(path: Path, selection: Selection) -> None:
+    """Add the Markdown. It is for reading alone: where it cannot be written, that is said."""
     from foretest.selection.summary import summary as summarise
 
-    # A job summary file (such as CI systems hand out) is shared by the steps: append.
-    with Path(os.fspath(path)).open("a", encoding="utf-8", errors="replace") as file:
-        file.write(summarise(selection))
+    try:
+        # A job summary file (such as CI systems hand out) is shared by the steps: append.
+        with Path(os.fspath(path)).open("a", encoding="utf-8", errors="replace") as file:
+            file.write(summarise(selection))
+    except OSError as error:
+        click.echo(f"foretest: no summary in {path}: {error.strerror}.", err=True)

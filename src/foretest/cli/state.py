@@ -11,6 +11,7 @@ from foretest.cli.options import here, repository_option
 
 @click.group(
     "state",
+    short_help="Carry what was learned between machines",
     epilog="""\b
 Targets:
   path/to/directory            a CI cache or an artifact

@@ -10,7 +10,14 @@ import click
 from foretest.cli.options import here, repository_option
 
 
-@click.command("stats")
+@click.command(
+    "stats",
+    short_help="Show what is known of the repository",
+    epilog="""\b
+Example:
+  foretest stats --json
+""",
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @repository_option
 def command(as_json: bool, repository: Path | None) -> None:

@@ -11,6 +11,7 @@ from foretest.cli.options import here, repository_option
 
 @click.command(
     "summary",
+    short_help="The last decision as Markdown",
     epilog="""\b
 Example:
   foretest summary >> "$GITHUB_STEP_SUMMARY"
