@@ -26,8 +26,8 @@ Examples:
 def command(slices: bool, intervals: bool, html: Path | None, repository: Path | None) -> None:
     """Compare strategies on the past changes that `foretest learn` took back.
 
-    Prints, for each strategy, the share of faulty changes caught within 1, 5, 10, 20 and 33 % of the
-    suite's time, and the time to the first failure. The oracle is the best any order could do.
+    Prints, for each strategy, the share of faulty changes caught within 1, 5, 10, 20 and 33 % of
+    the suite's time, and the time to the first failure. The oracle is the best any order could do.
     """
     from foretest.replay.run import run_replay
 
