@@ -91,3 +91,7 @@ class DemoFailed(ForetestError):
 
 class ReadOnlyTarget(ForetestError):
     name = "read-only-target"
+
+
+class NothingToReplay(ForetestError):
+    name = "nothing-to-replay"

@@ -27,6 +27,7 @@ MOST_FILES = 40
 """Commits that touch more files than this move code about; their hunks say little."""
 
 _HEADER = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTILINE)
+_PLACE = re.compile(rb"^(?:index |@@ ).*\n", re.MULTILINE)
 _TEST_NAME = re.compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(test\w*)", re.MULTILINE)
 _VERSIONS = frozenset(("__version__", "version", "VERSION", "__date__", "__version_info__"))
 
@@ -134,11 +135,8 @@ def _distinct(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
     """Leave out what would make the same edit again: a hunk picked twice, a change redone."""
     seen = set()
     for candidate in candidates:
-        text = b"".join(
-            line + b"\n"
-            for line in candidate.patch.split(b"\n")
-            if line.startswith((b"+", b"-")) and not line.startswith(b"index ")
-        )
+        # Where it stands and from which versions it was made do not matter: its text does.
+        text = _PLACE.sub(b"", candidate.patch)
         digest = blake2b(text, digest_size=16).digest()
         if digest not in seen:
             seen.add(digest)

@@ -1,4 +1,4 @@
-"""A judgement as the report shows it: rows, cases, what was set apart, in the report's own nouns."""
+"""A judgement as the report shows it: its rows, its cases and what was set apart."""
 
 from __future__ import annotations
 

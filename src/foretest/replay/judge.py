@@ -99,7 +99,8 @@ class Setting:
     """What does not depend on the case."""
 
     model: Model = field(default_factory=Formula)
-    rules: Rules = field(default_factory=lambda: Rules(explore=0.0))
+    rules: Rules = field(default_factory=lambda: Rules(recent_days=-1.0, explore=0.0))
+    """Nobody ever met the failures of undone changes: by default no test runs for having failed."""
     freshness: Freshness = field(default_factory=Freshness)
     start_up: float = 0.0
     """Seconds from the start of the test process to its first test."""

@@ -109,7 +109,7 @@ def as_text(lines: Sequence[Line], intervals: bool = False) -> str:
 
 def _aligned(lines: Sequence[Line], intervals: bool) -> Iterable[str]:
     shares = [f"{share:.0%}" for share in SHARES]
-    head = ["", *shares, "first failure", "median", "seconds", "APFDc"]
+    head = ["", *shares, "first failure", "median", "wall s", "APFDc"]
     rows = [
         [
             line.strategy,

@@ -1,0 +1,1 @@
+"""Measurements on real repositories and beside other tools."""
