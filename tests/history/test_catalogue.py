@@ -1,6 +1,5 @@
 """The catalogue: idempotent, shared by processes, brought forward and never back."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -241,16 +240,8 @@ def test_the_schema_fits_postgresql() -> None:
         assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=postgresql.dialect()))
 
 
-POSTGRES = os.environ.get("FORETEST_TEST_POSTGRES", "")
-
-
-@pytest.mark.skipif(not POSTGRES, reason="FORETEST_TEST_POSTGRES names no PostgreSQL to test on")
-def test_postgresql() -> None:
-    engine = sa.create_engine(POSTGRES)
-    with engine.begin() as connection:
-        Table.metadata.drop_all(connection)
-    engine.dispose()
-    with Catalogue(POSTGRES) as catalogue:
+def test_postgresql(postgres: str) -> None:
+    with Catalogue(postgres) as catalogue:
         assert [catalogue.record_run(run("a")), catalogue.record_run(run("a"))] == [True, False]
         assert catalogue.record_decision(selection())
         assert catalogue.decision("d1") == selection()
