@@ -1,7 +1,10 @@
 # foretest: set up, test, show. Needs Python >= 3.11, git and make; everything else lands in $(VENV).
 
 VENV ?= .venv
+SCRATCH ?=
+CHECKOUT ?=
 export PYTHON ?=
+export SCRATCH
 BIN := $(VENV)/bin
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # foretest watches its own suite: everything runs, and the report says what would have rested.
@@ -48,8 +51,16 @@ format: $(VENV)/.dev ## Mend format and style; renew the README's tree and docs/
 	@$(BIN)/python scripts/cli_reference.py
 
 .PHONY: proof
-proof: $(VENV)/.dev ## Repeat the measurements of docs/experiments.md (hours on two cores)
-	@for bench in bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench; done
+proof: $(VENV)/.dev ## Print the figures: the judge over the kept facts, how selection grows (minutes)
+	@$(BIN)/python -m bench.campaign table --intervals
+	@$(BIN)/python bench/select_scale.py
+	@if [ -n "$(CHECKOUT)" ]; then $(BIN)/python bench/coverage_overhead.py "$(CHECKOUT)"; else \
+	  echo "What coverage costs: make proof CHECKOUT=path/to/a/project (its tests must run here)"; fi
+
+.PHONY: cases
+cases: $(VENV)/.dev ## Make those facts anew from real repositories (hours): SCRATCH=DIR
+	@: $${SCRATCH:?say where the work may lie: make cases SCRATCH=DIR}
+	@$(BIN)/python -m bench.campaign run --scratch "$(SCRATCH)"
 
 .PHONY: clean
 clean: ## Remove environments and caches; what foretest has learnt (.foretest) stays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ def section(command: click.Command, context: click.Context, level: int) -> Itera
     yield ""
     yield f"{'#' * level} `{context.command_path}`"
     yield ""
-    yield _unwrapped(command.help or "")
+    yield _paragraphs(command.help or "")
     yield ""
     yield "```"
     yield " ".join((context.command_path, *command.collect_usage_pieces(context)))
@@ -50,6 +51,8 @@ def section(command: click.Command, context: click.Context, level: int) -> Itera
         yield "| option | meaning |"
         yield "|---|---|"
         yield from (row(option, context) for option in shown)
+    if command.epilog:
+        yield from ("", "```", _paragraphs(command.epilog), "```")
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             verb = command.get_command(context, name)
@@ -67,9 +70,9 @@ def row(option: click.Option, context: click.Context) -> str:
     return f"| `{names}` | {' '.join(meaning.split())} |"
 
 
-def _unwrapped(text: str) -> str:
+def _paragraphs(text: str) -> str:
     # click marks a paragraph whose line breaks stay with a backspace on a line of its own.
-    return "\n".join(line.rstrip() for line in text.replace("\b\n", "").splitlines())
+    return inspect.cleandoc(text.replace("\b\n", ""))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ from types import ModuleType
 
 LINES = 400
 
-LONG = {
-    "foretest.lab.zygote": "one self-contained file: it is loaded where foretest is not installed",
-}
+LONG: dict[str, str] = {}
 """Modules that may be longer, and why."""
 
 VAGUE = {"utils", "util", "common", "misc", "helpers", "helper", "manager"}
