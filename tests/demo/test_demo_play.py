@@ -78,6 +78,3 @@ def test_from_releases_to_table_and_page(project, tmp_path):
         "Undoing past changes",
         "Judging",
     ]
-    again = play.run_demo(out, project=project, workers=1)
-    assert again.replayed.judgement.apart == shown.replayed.judgement.apart
-    assert len(again.replayed.judgement.cases) == len(shown.replayed.judgement.cases)

@@ -36,6 +36,8 @@ ADDED = "failing tests that came with the change"
 MODULE = "module-level code changed"
 UNSEEN = "no changed function is entered by any test"
 SINGLE = "exactly one failing test"
+SLICES = (ALL, UNTOUCHED, MODIFIED, ADDED, MODULE, UNSEEN, SINGLE)
+"""In the order in which tables show them."""
 
 NOT_COUNTED = {
     "collection": "broke the collection",
@@ -150,6 +152,7 @@ def judge(
             outcomes.append(failed)
         for failed in outcomes:
             past = past.after(failed, time)
+    verdicts.sort(key=lambda verdict: SLICES.index(verdict.slice))
     suite = float(seconds.sum())
     return Judgement(tuple(verdicts), tuple(cases), dict(apart), len(store.tests), suite)
 
