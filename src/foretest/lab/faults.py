@@ -45,7 +45,10 @@ def fault_candidates(
         if given >= count or not sources.paths:
             return
         fault = _draw(sources, draw, draw.choices((1, 2, 3)[:edits], (6, 3, 2)[:edits])[0])
-        patch = b"".join(_patch(p, sources.read(p), es) for p, es in sorted(fault.items()))
+        texts = {path: sources.read(path) for path in sorted(fault)}
+        patch = b"".join(
+            mending_patch(path, _edited(text, fault[path]), text) for path, text in texts.items()
+        )
         digest = blake2b(patch, digest_size=8).digest()
         if not patch or digest in seen:
             continue
@@ -165,13 +168,16 @@ def _edited(source: bytes, edits: Sequence[Edit]) -> bytes:
     return source
 
 
-def _patch(path: str, source: bytes, edits: Sequence[Edit]) -> bytes:
-    """The patch that mends the faulty file."""
-    faulty = _edited(source, edits).splitlines(keepends=True)
+def mending_patch(path: str, faulty: bytes, source: bytes) -> bytes:
+    """The patch from faulty code to today's, for `git apply`; empty where they are equal."""
     name = path.encode("utf-8")
     head = b"diff --git a/%s b/%s\n" % (name, name)
     lines = difflib.diff_bytes(
-        difflib.unified_diff, faulty, source.splitlines(keepends=True), b"a/" + name, b"b/" + name
+        difflib.unified_diff,
+        faulty.splitlines(keepends=True),
+        source.splitlines(keepends=True),
+        b"a/" + name,
+        b"b/" + name,
     )
     body = b"".join(
         line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"

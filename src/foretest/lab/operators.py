@@ -172,6 +172,8 @@ def _apart(node: ast.AST) -> bool:
 
 
 def _of_node(node: ast.AST, scope: _Scope, text: _Text) -> Iterator[Edit]:
+    if isinstance(node, ast.If) and _for_others(node.test):
+        return
     for start, end, new, operator in _raw(node, scope, text):
         if text.source[start:end] != new:
             yield Edit(start, end, new, operator, scope.qualname)

@@ -25,7 +25,7 @@ _DROPPED = {
     "-n": 1, "--numprocesses": 1, "--maxprocesses": 1, "--dist": 1, "--tx": 1, "--forked": 0,
     "--boxed": 0, "-x": 0, "--exitfirst": 0, "--maxfail": 1, "--strict-config": 0, "--strict": 0,
     "--ff": 0, "--failed-first": 0, "--lf": 0, "--last-failed": 0, "--nf": 0, "--new-first": 0,
-    "--sw": 0, "--stepwise": 0, "--cache-clear": 0, "--cov": 0, "--no-cov": 0, "--cov-report": 1,
+    "--sw": 0, "--stepwise": 0, "--cache-clear": 0, "--cov": 1, "--no-cov": 0, "--cov-report": 1,
     "--cov-config": 1, "--cov-append": 0, "--cov-branch": 0, "--cov-fail-under": 1,
     "--cov-context": 1, "--no-cov-on-fail": 0, "--cov-reset": 0, "--junitxml": 1,
     "--junit-xml": 1, "--html": 1, "--self-contained-html": 0, "--reruns": 1, "--reruns-delay": 1,
@@ -86,6 +86,7 @@ def _own_arguments(request: dict[str, Any]) -> list[str]:
     # A plugin that is blocked takes its markers and fixtures with it: only what would shuffle the
     # tests or choose among them is. The rest goes without the options that wake it.
     args += ["-p", "no:randomly", "-p", "no:foretest", "-p", "no:testmon"]
+    args += ["-o", "strict_config=false"]  # the settings of a plugin that is not there may stay
     return [*args, "-o", "cache_dir=" + request["temporary"] + "-cache"]
 
 
@@ -140,6 +141,8 @@ class Recorder:
     def pytest_load_initial_conftests(self, early_config: Any, args: list[str]) -> None:
         count = len(args) - self.given
         args[:] = [*without_dropped(args[:count]), *args[count:]]
+        # Before pytest 9 it is read from here, of old; see also `_own_arguments`.
+        early_config.known_args_namespace.strict_config = False
         if early_config.pluginmanager.hasplugin("hypothesispytest"):
             args.append("--hypothesis-seed=0")
 

@@ -150,6 +150,7 @@ class Worker:
             self._send({"kind": "prepare", **preparation})
             self.prepared = self._receive()
         except WorkerDiedError as error:
+            self.close()
             said = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
             raise SuiteFailed(
                 f"The project's interpreter ended at its start. It said: {said[0]}",
