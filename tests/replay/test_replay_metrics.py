@@ -115,7 +115,17 @@ def test_no_order_beats_the_oracle(case):
 
 
 @given(cases())
-def test_a_nested_order_catches_more_with_more_time(case):
+def test_more_time_never_catches_less(case):
     order, seconds, targets = case
-    caught = score(order, seconds, targets, nested=True).caught
+    for nested in (False, True):
+        caught = score(order, seconds, targets, nested=nested).caught
+        assert list(caught) == sorted(caught)
+    caught = RandomOrders(seconds, 5, 0).score(targets).caught
     assert list(caught) == sorted(caught)
+
+
+def test_a_slow_test_that_only_a_large_budget_holds_takes_nothing_back():
+    seconds = suite(30, 15, 55)
+    got = score(np.array([0, 1, 2]), seconds, mask(3, 1))
+    assert within(np.array([0, 1, 2]), seconds, 33).tolist() == [0]
+    assert got.caught == (0.0, 0.0, 0.0, 1.0, 1.0)

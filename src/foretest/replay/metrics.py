@@ -62,9 +62,9 @@ def score(
     """Judge `order` (all tests, first to last). Raises ValueError where no test is a target.
 
     Only the first `eligible` tests are the strategy's selection; the rest runs after it, outside
-    any budget. A `nested` order fills a budget by `prefix`, any other by `within`. APFD as in
-    Rothermel et al. 2001, its cost-cognisant form as in Elbaum et al. 2001, for one fault of
-    severity 1.
+    any budget. A `nested` order fills a budget by `prefix`, any other by `within`; what is caught
+    in one budget counts in any larger one, for time may be left unused. APFD as in Rothermel et
+    al. 2001, its cost-cognisant form as in Elbaum et al. 2001, for one fault of severity 1.
     """
     hits = np.flatnonzero(targets[order])
     if not hits.size:
@@ -72,12 +72,12 @@ def score(
     chosen = order if eligible is None else order[:eligible]
     suite = float(seconds.sum())
     fill = prefix if nested else within
-    caught = tuple(float(targets[fill(chosen, seconds, share * suite)].any()) for share in SHARES)
+    hit = [targets[fill(chosen, seconds, share * suite)].any() for share in SHARES]
     place = int(hits[0])
     end = float(seconds[order[: place + 1]].sum())
     own = float(seconds[order[place]])
     return Score(
-        caught=caught,
+        caught=tuple(float(value) for value in np.maximum.accumulate(hit)),
         selected=bool(targets[chosen].any()),
         first=end / suite if suite else 0.0,
         first_seconds=end,
@@ -116,7 +116,8 @@ class RandomOrders:
         if not which.size:
             raise ValueError("no failing test among the tests judged")
         suite = float(self._seconds.sum())
-        caught = self._runs[:, :, which].any(axis=2).mean(axis=0)
+        hit = self._runs[:, :, which].any(axis=2)
+        caught = np.maximum.accumulate(hit, axis=1).mean(axis=0)
         places = self._places[:, which]
         first = places.argmin(axis=1)
         rows = np.arange(len(first))
