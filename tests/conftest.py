@@ -13,6 +13,9 @@ from foretest.evidence.graph import SymbolGraph
 from foretest.evidence.rows import SparseRows
 from foretest.evidence.store import EvidenceStore
 from foretest.evidence.text import TextIndex
+from small_project import project, template, unlearnt
+
+__all__ = ["now", "project", "store", "template", "unlearnt"]
 
 # A busy machine is no failure.
 settings.register_profile("foretest", deadline=None)

@@ -18,12 +18,13 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller wants to know; `head` is always the work tree."""
+    """What a caller wants to know; `head` None is the work tree."""
 
     base: str | None = None
     budget: Budget = field(default_factory=Budget)
     bin: tuple[int, int] | None = None
     mode: str = "select"
+    head: str | None = None
 
 
 def ask(root: Path, request: Request) -> Selection:
@@ -35,7 +36,9 @@ def ask(root: Path, request: Request) -> Selection:
             f"The engine cannot be loaded ({error})."
             " Install it with `pip install 'foretest[engine]'`, or give --foretest-selection FILE."
         )
-    return select_or_all(root, base=request.base, budget=request.budget, bin=request.bin)
+    return select_or_all(
+        root, base=request.base, head=request.head, budget=request.budget, bin=request.bin
+    )
 
 
 def read_selection(path: Path, head: str | None = None) -> Selection:

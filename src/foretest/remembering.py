@@ -107,7 +107,7 @@ def stats(config: Config) -> dict[str, object]:
         rows |= {f"learned: {name}": v for name, v in bundle.lineage.items() if _plain(v)}
     if config.catalogue or (config.state / FILE).exists():
         with Catalogue(address(config)) as catalogue:
-            rows |= {str(name): value for name, value in catalogue.stats().items()}
+            rows |= {f"recorded {name}": value for name, value in catalogue.stats().items()}
     return rows
 
 

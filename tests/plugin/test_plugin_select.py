@@ -135,9 +135,9 @@ def test_the_engine_is_asked_with_the_options(
     assert asked == {
         "root": four.path,
         "base": "main",
+        "head": None,
         "budget": Budget(seconds=300.0),
         "bin": (2, 3),
-        "mode": "select",
     }
 
 

@@ -12,7 +12,10 @@ from foretest.cli.screen import Screen
 @click.command(
     "demo",
     short_help="The whole journey on a real project",
-    epilog="It takes about five minutes on two cores and writes to ./demo alone.",
+    epilog="""\b
+Example:
+  foretest demo    about five minutes on two cores; writes to ./demo alone
+""",
 )
 @click.option(
     "--out",

@@ -15,7 +15,10 @@ _MARKS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "
 @click.command(
     "doctor",
     short_help="Check the set-up; say how to mend it",
-    epilog="Exits with 1 if something does not work.",
+    epilog="""\b
+Example:
+  foretest doctor    exits with 1 if something does not work
+""",
 )
 @repository_option
 def command(repository: Path | None) -> None:

@@ -57,7 +57,8 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 (done), 1 (a finding), 2 (an error) or 130 (Ctrl-C)."""
     try:
-        status = cli.main(args=args, prog_name="foretest", standalone_mode=False)
+        color = False if os.environ.get("NO_COLOR") else None
+        status = cli.main(args=args, prog_name="foretest", standalone_mode=False, color=color)
         sys.stdout.flush()  # a full disk or a reader that went away shows here, not at exit
         return status if isinstance(status, int) else 0
     except ForetestError as error:
@@ -65,9 +66,13 @@ def main(args: Sequence[str] | None = None) -> int:
         if error.remedy:
             click.echo(f"  -> {error.remedy}", err=True)
         return 2
-    except (click.exceptions.Exit, SystemExit) as leave:
-        code = leave.exit_code if isinstance(leave, click.exceptions.Exit) else leave.code
-        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except SystemExit as leave:
+        if isinstance(leave.__context__, BrokenPipeError):  # click's own answer to it is exit 1
+            _drop_output()
+            return 0
+        return leave.code if isinstance(leave.code, int) else 0
     except click.ClickException as error:
         error.show()
         return 2

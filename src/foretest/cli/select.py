@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -67,7 +68,6 @@ def command(
     for bazel, and so on (JSON says it by `run_all`). So empty output always means that no test is
     to run.
     """
-
     if target is not None and seconds is not None:
         raise click.UsageError("Give --target or --time, not both.")
     budget = Budget(1.0) if run_all else Budget(target, seconds)
@@ -81,7 +81,7 @@ def command(
         _write(rest, render_units(later, "pytest" if form == "json" else form))
     suite = _suite(start) if selection.run_all and not selection.chosen else ()
     text = render(selection, form, suite)
-    click.get_binary_stream("stdout").write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     if summary is not None:
         _append_summary(summary, selection)
     click.echo(f"foretest: {_sentence(selection)}", err=True)

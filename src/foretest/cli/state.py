@@ -13,6 +13,10 @@ from foretest.cli.options import here, repository_option
     "state",
     short_help="Carry what was learned between machines",
     epilog="""\b
+Examples:
+  foretest state push ci-cache                      after `foretest learn` on the main branch
+  foretest state pull git:refs/foretest/state       before `foretest select` in a job
+\b
 Targets:
   path/to/directory            a CI cache or an artifact
   s3://bucket/prefix           an object store (credentials from the environment)
@@ -23,7 +27,13 @@ def command() -> None:
     """Carry the bundle between machines as one small file, found by the nearest ancestor."""
 
 
-@command.command("push")
+@command.command(
+    "push",
+    epilog="""\b
+Example:
+  foretest state push s3://ci/foretest
+""",
+)
 @click.argument("target")
 @repository_option
 def push(target: str, repository: Path | None) -> None:
@@ -34,7 +44,13 @@ def push(target: str, repository: Path | None) -> None:
         click.echo(line)
 
 
-@command.command("pull")
+@command.command(
+    "pull",
+    epilog="""\b
+Example:
+  foretest state pull s3://ci/foretest
+""",
+)
 @click.argument("target")
 @repository_option
 def pull(target: str, repository: Path | None) -> None:

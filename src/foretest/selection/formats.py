@@ -17,10 +17,17 @@ LONGEST_EXPRESSION = 30_000
 """Characters of a regular expression on a command line; Windows allows 32,767 in all."""
 
 
-def render(selection: Selection, name: str) -> str:
-    """The chosen tests for the runner `name`, in running order; empty for an empty selection."""
+def render(selection: Selection, name: str, suite: Sequence[str] = (".",)) -> str:
+    """The chosen tests for the runner `name`, in running order.
+
+    Empty output always means that nothing is to run: where everything must run and the tests are
+    not known one by one, the runner's own word for everything stands there, which for pytest is
+    `suite`, the places of the tests.
+    """
     if name == "json":
         return json.dumps(selection_to_json(selection), indent=2, ensure_ascii=False) + "\n"
+    if selection.run_all and not selection.chosen:
+        return "".join(f"{word}\n" for word in (suite if name == "pytest" else EVERYTHING[name]))
     return render_units([choice.test for choice in selection.chosen], name)
 
 
@@ -134,6 +141,22 @@ FORMATS: Mapping[str, Callable[[Sequence[TestId]], list[str]]] = {
     "ctest": _ctest,
     "bazel": _bazel,
 }
+
+EVERYTHING: Mapping[str, tuple[str, ...]] = {
+    "raw": (".",),
+    "files": (".",),
+    "jest": (".",),  # a pattern that every path matches, as for the next two
+    "vitest": (".",),
+    "playwright": (".",),
+    # A pattern would take the place of the project's own includes: this setting changes nothing.
+    "maven": ("-Dsurefire.failIfNoSpecifiedTests=false",),
+    "surefire": ("**/Test*", "**/*Test", "**/*Tests", "**/*TestCase"),
+    "gradle": ("--tests '*'",),
+    "go": ("./...",),
+    "ctest": (".",),
+    "bazel": ("//...",),
+}
+"""How to say to each runner that everything runs; pytest's word depends on the project."""
 
 
 def selection_to_json(selection: Selection) -> dict[str, Any]:
