@@ -143,7 +143,7 @@ from foretest.lab.faults import fault_candidates
 
 root, cache, out = map(Path, sys.argv[1:4])
 config = Config(root=root, python=sys.executable, cache=str(cache))
-faults = fault_candidates(Repository(root), "HEAD", 1, 12, 2)
+faults = fault_candidates(Repository(root), "HEAD", 1, 6, 2)
 run_campaign(root, config, faults, out=out, progress=lambda *_: print("case", flush=True))
 """
 
@@ -163,10 +163,10 @@ def test_a_campaign_goes_on_after_a_blow(calculator, out, blow):
     assert process.returncode != 0
     assert not _left(calculator.cache)
     before = len(cases(out))
-    faults = fault_candidates(Repository(calculator.root), "HEAD", 1, 12, 2)
+    faults = fault_candidates(Repository(calculator.root), "HEAD", 1, 6, 2)
     tally = run_campaign(calculator.root, calculator.config(), faults, out=out)
     assert tally.known == before >= 1
-    assert len({c.case_id for c in cases(out)}) == len(cases(out)) == 12
+    assert len({c.case_id for c in cases(out)}) == len(cases(out)) == 6
     assert not list(calculator.cache.glob("*/workers/*"))
 
 

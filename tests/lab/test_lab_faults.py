@@ -11,7 +11,7 @@ from foretest.lab.faults import fault_candidates, mending_patch
 from foretest.lab.operators import edits_of
 from foretest.lab.workspace import Workspace
 
-OWN = [Path(operators.__file__).with_name(name) for name in ("layout.py", "worker.py")]
+OWN = [Path(operators.__file__).with_name(name) for name in ("layout.py", "labels.py")]
 
 
 def results(source, operator):

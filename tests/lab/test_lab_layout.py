@@ -22,7 +22,7 @@ def test_sources_are_not_tests(path):
     assert is_python_source(path)
 
 
-@pytest.mark.parametrize("path", ["setup.py", "docs/conf.py", "benchmarks/a.py", "README.md"])
+@pytest.mark.parametrize("path", ["setup.py", ".ci/run.py", "docs/conf.py", "benchmarks/a.py", "README.md"])
 def test_what_lies_beside_the_code_is_no_source(path):
     assert not is_python_source(path)
 

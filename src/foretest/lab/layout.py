@@ -29,6 +29,8 @@ def is_python_source(path: str) -> bool:
     parts = path.split("/")
     if not path.endswith(".py") or is_test(path) or _APART.intersection(parts[:-1]):
         return False
+    if any(part.startswith(".") for part in parts):
+        return False
     return len(parts) > 1 or parts[0].removesuffix(".py") not in _NOT_PACKAGES
 
 

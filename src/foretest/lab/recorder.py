@@ -127,7 +127,6 @@ class Recorder:
         self.request = request
         self.descriptor = descriptor
         self.only = None if request["only"] is None else frozenset(request["only"])
-        self.skipped_units = frozenset(request["without"])
         self.known_errors = frozenset(request["known_errors"])
         self.new_errors: list[str] = []
         self.outcome: str | None = None
@@ -159,12 +158,9 @@ class Recorder:
         if self.new_errors and self.request["stop_on_errors"]:
             items[:] = []
             return
-        wanted = self.only
-        kept = [
-            item
-            for item, unit in zip(items, units, strict=True)
-            if unit not in self.skipped_units and (wanted is None or unit in wanted)
-        ]
+        if self.only is None:
+            return
+        kept = [item for item, unit in zip(items, units, strict=True) if unit in self.only]
         if len(kept) < len(items):
             chosen = set(map(id, kept))
             config.hook.pytest_deselected(items=[i for i in items if id(i) not in chosen])

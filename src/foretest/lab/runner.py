@@ -63,6 +63,7 @@ class SuiteRunner:
         self.worker.warm(self.packages, ())
         cold = self._checked(self._run(learn=True, stop_on_errors=False))
         self._known_errors = cold.errors
+        self._limits = (min(self.timeout, _SLOWER * cold.seconds + _SLACK), self.timeout)
         notes: list[str] = []
         warm = self._warm_runs(cold, max(1, repeats - 1))
         modules = cold.outside
@@ -166,7 +167,6 @@ class SuiteRunner:
             "args": [*self.pytest_args, *extra],
             "path": [*self.worker.path, *([str(self._own_package())] if extra else ())],
             "only": None if only is None else sorted(only),
-            "without": [],
             "known_errors": list(self._known_errors),
             "stop_on_errors": stop_on_errors,
             "packages": list(self.packages),

@@ -44,7 +44,8 @@ class Worker:
     def __init__(
         self, python: str, tree: Path, temporary: Path, path: Sequence[str], log: Path
     ) -> None:
-        self.python = python
+        # A path holds from here, not from the tree; a bare name is looked for as usual.
+        self.python = str(Path(python).absolute()) if os.sep in python else python
         self.tree = tree
         self.temporary = temporary
         self.path = tuple(path)

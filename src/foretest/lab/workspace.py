@@ -74,12 +74,6 @@ class Workspace:
         args = ("apply", *direction, "--whitespace=nowarn", "-")
         return finish(self.tree, args, stdin=patch, ok=(0, 1, 128)).returncode == 0
 
-    def fits(self, patch: bytes, reverse: bool = True) -> bool:
-        """True where `apply` would succeed."""
-        direction = ("-R",) if reverse else ()
-        args = ("apply", "--check", *direction, "-")
-        return finish(self.tree, args, stdin=patch, ok=(0, 1, 128)).returncode == 0
-
     def restore(self) -> None:
         """Bring the tree back to the commit, whatever a run did to it."""
         try:
@@ -95,13 +89,11 @@ class Workspace:
     def close(self) -> None:
         """Remove the tree and give the place free."""
         place = self.tree.parent
-        mirror = place.parent.parent / "mirror.git"
         _remove(self.temporary)
-        _remove(self.tree)
-        with suppress(ForetestError):
-            _git(mirror, "worktree", "prune")
+        _remove(place)  # before the lock is let go: a newcomer may take the same place at once
         self._held.close()
-        _remove(place)
+        with suppress(ForetestError):
+            _git(place.parent.parent / "mirror.git", "worktree", "prune")
 
     def __enter__(self) -> Workspace:
         return self
