@@ -57,7 +57,14 @@ FILES = {
             return sorted(set(wanted) - set(stock))
         """,
     "tests/conftest.py": """
+        import time
+
         import pytest
+
+
+        @pytest.fixture(autouse=True)
+        def _as_slow_as_the_others():
+            time.sleep(0.01)
 
 
         @pytest.fixture

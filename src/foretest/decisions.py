@@ -43,7 +43,7 @@ def load(state: Path, decision_id: str | None = None) -> Selection:
         raise StateNotFound(f"There is no decision {name} here.", "Run `foretest select` first.")
     try:
         return selection_from_json(json.loads(wanted[-1].read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StateNotFound(
             f"The decision {wanted[-1].stem} cannot be read: {error}.",
             "Run `foretest select` again.",

@@ -106,6 +106,26 @@ def lock(path: Path, timeout: float = 30.0) -> Iterator[None]:
         os.close(handle)
 
 
+def claim(handle: int) -> None:
+    """Mark an open file as being written until this process ends or closes it."""
+    with suppress(OSError):  # a file system without locks: readers then take it for finished
+        _taken(handle)
+
+
+def claimed(path: Path) -> bool:
+    """Whether a process that still runs has claimed the file."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _taken(handle)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+
+
 def _wait(handle: int, path: Path, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while not _taken(handle):

@@ -14,9 +14,18 @@ from foretest import bundle as bundles
 from foretest import decisions
 from foretest.changes.git import Repository
 from foretest.config import Config
-from foretest.durable import lock
+from foretest.durable import claimed, lock
 from foretest.engine import ensure_state, read_bundle
-from foretest.errors import BadReport, ForetestError, NoBundle, StateNotFound
+from foretest.errors import (
+    BadBundle,
+    BadReport,
+    BadStore,
+    Busy,
+    ForetestError,
+    NewerBundle,
+    NoBundle,
+    StateNotFound,
+)
 from foretest.evidence.collect import refresh
 from foretest.evidence.store import EvidenceStore
 from foretest.history import state as states
@@ -28,6 +37,8 @@ from foretest.results.report import merge
 
 SPOOL = "spool"
 """Where `pytest --foretest` leaves reports and coverage, under the state directory."""
+PATIENCE = 30.0
+"""Seconds to wait for another process that holds the bundle, such as `learn`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,8 @@ class Recorded:
     def sentence(self) -> str:
         if not self.runs and self.known_already:
             return f"Nothing new: {_count(self.known_already, 'run')} had been recorded before."
+        if not self.runs:
+            return "Nothing to record: no report was named, and `pytest --foretest` left none here."
         told = (
             f"Recorded {_count(self.runs, 'run')}: {self.results:,} results, {self.failed:,} failed"
         )
@@ -67,28 +80,40 @@ def record(
     repo = Repository.open(config.root)
     ensure_state(config)
     notices: list[str] = []
-    spooled = () if reports else tuple(sorted((config.state / SPOOL).glob("report-*.jsonl")))
-    bundle = _bundle(config)
-    known = bundle.store.tests if bundle else ()
+    spooled = () if reports else finished(config.state / SPOOL)
+    known = known_tests(config, notices)
     origin = Origin(config.repository or repo.key(), commit or repo.head(), run_id=run_id or "")
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
     with lock(config.state / "record.lock"):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0
-        _catalogue(config, runs)
         _fold(config, repo, origin.repository, notices)
-        for path in spooled:
-            with suppress(OSError):
-                path.unlink()
+        _catalogue(config, runs)
+        _clear(spooled)
     results = sum(len(run.results) for run in runs)
     failed = sum(result.outcome.bad for run in runs for result in run.results)
     return Recorded(
         runs=fresh,
         results=results if fresh else 0,
         failed=failed if fresh else 0,
-        known_already=len(runs) - fresh,
+        known_already=sum(bool(run.results) for run in runs) - fresh,
         joined=_join_rate(config, runs),
         notices=tuple(notices),
     )
+
+
+def finished(spool: Path) -> tuple[Path, ...]:
+    """Reports in the spool that no running process still writes."""
+    return tuple(path for path in sorted(spool.glob("report-*.jsonl")) if not claimed(path))
+
+
+def known_tests(config: Config, notices: list[str]) -> Sequence[str]:
+    """The bundle's tests; a bundle that cannot be read is no reason to lose a report."""
+    try:
+        bundle = _bundle(config)
+    except ForetestError as error:
+        notices.append(f"History is kept, but not in the bundle: {error}")
+        return ()
+    return bundle.store.tests if bundle else ()
 
 
 def stats(config: Config) -> dict[str, object]:
@@ -138,6 +163,8 @@ def _read(
         except BadReport as error:
             refused.append(error)
             notices.append(str(error))
+            if not strict:
+                _set_aside(path)
             continue
         runs.append(read.run)
         notices.extend(read.skipped)
@@ -151,6 +178,12 @@ def _read(
     return merge(runs)
 
 
+def _set_aside(path: Path) -> None:
+    """Keep a spooled report that nobody can read where it is not read again and again."""
+    with suppress(OSError):
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
+
 def _catalogue(config: Config, runs: Sequence[TestRun]) -> None:
     with Catalogue(address(config)) as catalogue:
         for run in runs:
@@ -162,24 +195,52 @@ def _catalogue(config: Config, runs: Sequence[TestRun]) -> None:
 
 def _fold(config: Config, repo: Repository, repository: str, notices: list[str]) -> None:
     """Bring history and coverage in the bundle up to what the lake and the spool hold."""
+    state = _history(config, repository, notices)
+    spooled = sorted((config.state / SPOOL).glob("coverage*.jsonl*"))
+    try:
+        with lock(config.state / "learn.lock", PATIENCE):
+            bundle = _bundle(config)
+            if bundle is None:
+                return
+            store = with_history(bundle.store, state)
+            if spooled:
+                store = _refreshed(store, spooled, repo, notices)
+            bundles.write(config.bundle_path, replace(bundle, store=store))
+    except Busy:
+        notices.append("The bundle is being learnt anew: the next `foretest record` brings it on.")
+        return
+    except (BadBundle, NewerBundle):
+        return  # said already: the lake holds the history until there is a bundle to carry it
+    _clear(spooled)
+
+
+def _history(config: Config, repository: str, notices: list[str]) -> states.State:
+    """The snapshot with all later events folded in; a damaged one is made anew from the lake."""
     snapshot = config.state / "history.npz"
-    state = states.read(snapshot) or states.State.empty(repository)
+    try:
+        state = states.read(snapshot) or states.State.empty(repository)
+    except BadStore:
+        notices.append(f"{snapshot} was damaged: it is made anew from the recorded results.")
+        state = states.State.empty(repository)
     lake = Lake(config.state / "lake")
     state = states.fold(state, lake.unit_runs(repository, state.version))
     states.write(state, snapshot)
-    spooled = sorted((config.state / SPOOL).glob("coverage*.jsonl*"))
-    with lock(config.state / "learn.lock"):
-        bundle = _bundle(config)
-        if bundle is None:
-            return
-        store = with_history(bundle.store, state)
-        if spooled:
-            try:
-                store = refresh(store, spooled, repo=repo)
-            except ForetestError as error:
-                notices.append(f"Coverage from the last runs could not be used: {error}")
-        bundles.write(config.bundle_path, replace(bundle, store=store))
-    for path in spooled:
+    return state
+
+
+def _refreshed(
+    store: EvidenceStore, spooled: Sequence[Path], repo: Repository, notices: list[str]
+) -> EvidenceStore:
+    try:
+        return refresh(store, spooled, repo=repo)
+    except ForetestError as error:
+        notices.append(f"Coverage from the last runs could not be used: {error}")
+        return store
+
+
+def _clear(paths: Sequence[Path]) -> None:
+    """Remove what was taken in."""
+    for path in paths:
         with suppress(OSError):
             path.unlink()
 

@@ -50,7 +50,7 @@ def test_without_arguments_help_is_shown(project: Project) -> None:
 def test_all_verbs_are_listed_where_no_engine_is_installed(project: Project) -> None:
     code = (
         "import sys\n"
-        f"sys.modules.update(dict.fromkeys({HEAVY + ('numpy',)!r}))\n"
+        f"sys.modules.update(dict.fromkeys({(*HEAVY, 'numpy')!r}))\n"
         "from foretest.__main__ import main\n"
         "sys.exit(main())\n"
     )

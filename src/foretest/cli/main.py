@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import click
 
@@ -29,6 +30,10 @@ VERBS = (
 )
 
 
+class _ReaderGoneError(Exception):
+    """Who read our output went away (`foretest select | head`), which is no error."""
+
+
 class Verbs(click.Group):
     """A group that imports `foretest.cli.<verb>` only when that verb is called."""
 
@@ -42,6 +47,12 @@ class Verbs(click.Group):
         command = module.command
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click itself would make it exit status 1
+            raise _ReaderGoneError from error
 
 
 @click.group(
@@ -69,9 +80,6 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except SystemExit as leave:
-        if isinstance(leave.__context__, BrokenPipeError):  # click's own answer to it is exit 1
-            _drop_output()
-            return 0
         return leave.code if isinstance(leave.code, int) else 0
     except click.ClickException as error:
         error.show()
@@ -79,8 +87,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("foretest: interrupted; what was finished is kept.", err=True)
         return 130
-    except BrokenPipeError:
-        _drop_output()  # the reader went away (`foretest select | head`): that is no error
+    except (BrokenPipeError, _ReaderGoneError):
+        _drop_output()
         return 0
     except BaseException as error:  # native libraries panic with what is no Exception
         if isinstance(error, OSError):  # perhaps the disk that the output goes to is full

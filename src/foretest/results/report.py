@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from foretest.durable import claim
 from foretest.errors import BadReport
 from foretest.records import Configuration, Outcome, TestId, TestResult, TestRun
 from foretest.results.normalise import number_attempts
@@ -51,6 +52,7 @@ class ReportWriter:
             # Appending by the kernel keeps lines whole even where a fork of the process writes too.
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
             self._handle = os.open(path, flags, 0o666)
+            claim(self._handle)  # until it is closed, `record` leaves it alone
         except OSError as error:
             self.failed = str(error)
         self._line(
