@@ -29,7 +29,7 @@ class Strategy:
     growth: float = 1.0
     """A test waits until it prolongs the run so far by at most this factor."""
     start: float = 0.005
-    """Share of suite time up to which a test need not wait."""
+    """Share of suite time up to which a test need not wait; nor does one at or below the floor."""
 
 
 SCORE = Strategy(exponent=0.0)
@@ -110,17 +110,16 @@ def running_order(
     floor = max(float(np.quantile(seconds, strategy.floor)), 1e-6)
     value = scores / np.maximum(seconds, floor) ** strategy.exponent
     order = np.lexsort((seconds, -value)).astype(np.int64, copy=False)
-    return _let_wait(order, seconds, strategy, suite_seconds)
+    return _let_wait(order, seconds, strategy, max(strategy.start * suite_seconds, floor))
 
 
-def _let_wait(order: Rows, seconds: Floats, strategy: Strategy, suite_seconds: float) -> Rows:
+def _let_wait(order: Rows, seconds: Floats, strategy: Strategy, start: float) -> Rows:
     """Hold each test back until it prolongs the run so far by at most `growth`.
 
     A prefix that ends before a test too long for the budget wastes what is left. Skipping that test
     would use it, but then a larger budget may drop what a smaller one ran. Waiting keeps budgets
-    nested and every budget beyond the start at least half used.
+    nested and every budget beyond `start` (seconds) at least half used.
     """
-    start = strategy.start * suite_seconds
     costs: list[float] = seconds.tolist()
     longest = max(costs, default=0.0)
     waiting: list[tuple[float, int, int]] = []
