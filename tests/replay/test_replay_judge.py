@@ -157,6 +157,8 @@ def test_the_table_holds_every_strategy_and_paired_differences():
     text = as_text(lines, intervals=True)
     assert text.splitlines()[0] == "all faulty changes: 4 faulty changes of 4 commits"
     assert all(name in text for name in by_name)
+    assert text.splitlines()[1].endswith("ours ahead at 5%")
+    assert "ours ahead" not in as_text(lines)
 
 
 def test_start_up_counts_in_wall_seconds():

@@ -10,6 +10,9 @@ import numpy as np
 from foretest.replay.intervals import ClusteredBootstrap, Interval, Values
 from foretest.replay.metrics import SHARES, Score
 
+AHEAD = SHARES.index(0.05)
+"""The budget at which the table shows paired differences."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -110,6 +113,8 @@ def as_text(lines: Sequence[Line], intervals: bool = False) -> str:
 def _aligned(lines: Sequence[Line], intervals: bool) -> Iterable[str]:
     shares = [f"{share:.0%}" for share in SHARES]
     head = ["", *shares, "first failure", "median", "wall s", "APFDc"]
+    if intervals:
+        head.append(f"ours ahead at {SHARES[AHEAD]:.0%}")
     rows = [
         [
             line.strategy,
@@ -118,11 +123,13 @@ def _aligned(lines: Sequence[Line], intervals: bool) -> Iterable[str]:
             f"{line.first_median:.1%}",
             f"{line.wall_median:.2f}",
             f"{line.apfdc:.2f}",
+            *([_percent(line.behind[AHEAD], True)] if intervals and line.behind else []),
         ]
         for line in lines
     ]
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, *rows):
+    columns = max(map(len, rows))
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(columns)]
+    for row in (head[:columns], *rows):
         cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         yield "  ".join((row[0].ljust(widths[0]), *cells)).rstrip()
 
