@@ -18,13 +18,14 @@ from foretest import decisions
 from foretest.bundle import Bundle
 from foretest.changes.diff import read_change
 from foretest.changes.git import Repository
+from foretest.changes.layout import is_test_module
 from foretest.changes.symbols import is_source, outline
 from foretest.config import Config, load_config
 from foretest.errors import ForetestError
 from foretest.evidence.collect import stale_tests
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import build
-from foretest.features.query import Query, is_test_module, query_of, unit_of
+from foretest.features.query import Query, query_of, unit_of
 from foretest.models.formula import Formula
 from foretest.records import Budget, Change, Choice, Selection, Why
 from foretest.selection.compose import select as compose
@@ -97,9 +98,9 @@ def select(
 
 def change_of(repo: Repository, base: str | None, head: str | None) -> Change:
     """What happened since the branch began: from the merge base of `base` and `head` to `head`."""
-    newest = repo.resolve(head) if head else repo.head()
-    start = repo.merge_base(repo.resolve(base), newest) if base else repo.default_base()
-    return read_change(repo, start, newest if head else None)
+    newest = repo.resolve(head) if head is not None else repo.head()
+    start = repo.merge_base(repo.resolve(base), newest) if base is not None else repo.default_base()
+    return read_change(repo, start, None if head is None else newest)
 
 
 def units_now(repo: Repository, store: EvidenceStore, head: str | None) -> tuple[str, ...] | None:

