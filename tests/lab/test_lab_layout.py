@@ -2,7 +2,8 @@
 
 import pytest
 
-from foretest.lab.layout import import_names, import_roots, is_python_source, is_test
+from foretest.changes.layout import is_test_file as is_test
+from foretest.lab.layout import import_names, import_roots, is_python_source
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,9 @@ def test_sources_are_not_tests(path):
     assert is_python_source(path)
 
 
-@pytest.mark.parametrize("path", ["setup.py", ".ci/run.py", "docs/conf.py", "benchmarks/a.py", "README.md"])
+@pytest.mark.parametrize(
+    "path", ["setup.py", ".ci/run.py", "docs/conf.py", "benchmarks/a.py", "README.md"]
+)
 def test_what_lies_beside_the_code_is_no_source(path):
     assert not is_python_source(path)
 

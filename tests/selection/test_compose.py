@@ -158,8 +158,8 @@ def test_sentences_say_all_that_is_known(store: EvidenceStore, now: float) -> No
     assert told == (
         "shares the words 'left_join', 'parse' and 'query' with your change",
         "covers Parser.parse, which you changed; 2 of 6 tests do",
-        "imports a file that you changed",
         "its path resembles a path that you changed",
+        "imports a file that you changed",
     )
     assert "does not enter what you changed" in " ".join(explainer(store, now).sentences(3))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from foretest.changes.layout import is_test_file, is_test_module
 from foretest.changes.words import words
 from foretest.records import MODULE_LEVEL, Change, FileStatus, Symbol
-
-_TEST_MODULE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|tests?|[^/]*\.(test|spec))\.[a-z]+$")
 
 
 class ChangedFile(Protocol):
@@ -91,18 +89,6 @@ def query_of_facts(
 ) -> Query:
     """The query of a past case, whose text is gone and whose facts remain."""
     return Query(tuple(_facts(file) for file in files), dict(removed), dict(added))
-
-
-def is_test_module(path: str) -> bool:
-    """Whether a path looks like a file of tests, by the runners' usual names."""
-    return bool(_TEST_MODULE.search(path))
-
-
-def is_test_file(path: str) -> bool:
-    """Whether a path looks like tests or what supports them alone."""
-    *folders, name = path.split("/")
-    beside = not {"tests", "test", "__tests__"}.isdisjoint(folders)
-    return beside or name == "conftest.py" or is_test_module(path)
 
 
 def unit_of(symbol: Symbol) -> str | None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from foretest.changes.layout import is_test_file
 from foretest.changes.words import words
-from foretest.lab.layout import is_test
 from foretest.records import Change, FileStatus, Source, Symbol
 
 NONE_FAILED = "none-failed"
@@ -109,7 +109,7 @@ def change_facts(change: Change) -> dict[str, Any]:
     added: Counter[str] = Counter()
     hunks = [(file.path, hunk) for file in change.files for hunk in file.hunks]
     for path, hunk in hunks:
-        if not is_test(path):
+        if not is_test_file(path):
             removed.update(words("\n".join(hunk.removed)))
             added.update(words("\n".join(hunk.added)))
     return {

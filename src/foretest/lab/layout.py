@@ -1,33 +1,22 @@
-"""Which files of a project are tests, which are sources, and where its packages lie."""
+"""Which files of a project are sources, and where its packages lie."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-_TEST_FOLDERS = frozenset(("test", "tests", "testing", "t", "testsuite", "unittests"))
+from foretest.changes.layout import TEST_FOLDERS, is_test_file
+
 _APART = frozenset(
     ("asv_bench", "bench", "benchmark", "benchmarks", "build", "ci", "demo", "doc", "docs")
 ) | frozenset(("examples", "example", "dist", "scripts", "tools", "release", "samples"))
 _NOT_PACKAGES = frozenset(("setup", "conftest", "noxfile", "tasks", "fabfile", "runtests", "bin"))
 
 
-def is_test(path: str) -> bool:
-    """True for a test file, or a file that lies among tests."""
-    *folders, name = path.split("/")
-    if _TEST_FOLDERS.intersection(folders):
-        return True
-    stem = name.partition(".")[0]
-    return name == "conftest.py" or (
-        name.endswith((".py", ".pyi"))
-        and (stem.startswith("test_") or stem.endswith(("_test", "_tests")) or stem == "test")
-    )
-
-
 def is_python_source(path: str) -> bool:
     """True for a Python file whose change can break a test: no test, document or build script."""
     parts = path.split("/")
-    if not path.endswith(".py") or is_test(path) or _APART.intersection(parts[:-1]):
+    if not path.endswith(".py") or is_test_file(path) or _APART.intersection(parts[:-1]):
         return False
     if any(part.startswith(".") for part in parts):
         return False
@@ -45,7 +34,7 @@ def import_roots(files: Iterable[str]) -> tuple[str, ...]:
             root = root.parent
         name = "" if str(root) == "." else str(root)
         parts = name.split("/")
-        if not (_TEST_FOLDERS | _APART).intersection(parts) and len(parts) <= 2:
+        if not (TEST_FOLDERS | _APART).intersection(parts) and len(parts) <= 2:
             roots.add(name)
     if any(f.startswith("src/") and f.endswith(".py") for f in files):
         roots.add("src")
@@ -65,4 +54,4 @@ def import_names(files: Iterable[str]) -> tuple[str, ...]:
                 continue
             first, deeper, _ = file.removeprefix(prefix).partition("/")
             names.add(first if deeper else first.removesuffix(".py"))
-    return tuple(sorted(names - _NOT_PACKAGES - _APART - _TEST_FOLDERS))
+    return tuple(sorted(names - _NOT_PACKAGES - _APART - TEST_FOLDERS))

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from foretest.changes.git import Repository
+from foretest.changes.layout import is_test_file
 from foretest.errors import SuiteFailed
-from foretest.lab.layout import import_names, import_roots, is_test
+from foretest.lab.layout import import_names, import_roots
 from foretest.lab.outcome import Baseline, Reading, RunOutcome, merge
 from foretest.lab.worker import Worker, WorkerDiedError, supported
 from foretest.lab.workspace import Workspace
@@ -127,7 +128,7 @@ class SuiteRunner:
         tree = f"{self.workspace.tree}{os.sep}"
         # Sources are named relative to the tree where they come from a stored baseline.
         paths = [source if source.startswith("/") else tree + source for source in sources]
-        tests = [p for p in paths if is_test(p.removeprefix(tree))]
+        tests = [p for p in paths if is_test_file(p.removeprefix(tree))]
         self.worker.warm(self.packages, modules, paths, tests)
 
     def _own_package(self) -> Path:

@@ -14,9 +14,10 @@ from itertools import islice, zip_longest
 
 from foretest.changes.diff import HunkPatch, split_hunks
 from foretest.changes.git import Commit, Repository
+from foretest.changes.layout import is_test_file
 from foretest.changes.symbols import test_digests
 from foretest.lab.labels import Candidate
-from foretest.lab.layout import is_python_source, is_test
+from foretest.lab.layout import is_python_source
 from foretest.records import FileStatus, Source
 
 BLOCK = 40
@@ -182,7 +183,7 @@ class _Present:
     @cached_property
     def files_by_test_name(self) -> dict[str, list[str]]:
         found: defaultdict[str, list[str]] = defaultdict(list)
-        tests = [path for path in sorted(self.paths) if path.endswith(".py") and is_test(path)]
+        tests = [path for path in sorted(self.paths) if path.endswith(".py") and is_test_file(path)]
         for path, source in self.repo.read_many(self.at, tests).items():
             for name in set(_TEST_NAME.findall(source)):
                 found[name.decode()].append(path)
@@ -205,7 +206,7 @@ def _own_tests(
     modified: dict[str, None] = {}
     added: dict[str, None] = {}
     for file in commit.files:
-        if not file.path.endswith(".py") or not is_test(file.path):
+        if not file.path.endswith(".py") or not is_test_file(file.path):
             continue
         new = repo.read(commit.id, file.path)
         old = repo.read(commit.parents[0], file.old_path or file.path)

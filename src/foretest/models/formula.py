@@ -26,12 +26,12 @@ class Constants:
     text_power: float = 1.25
     name: float = 0.15
     path: float = 0.03
-    imports: float = 0.04
+    imports: float = 0.01
     cochange: float = 0.05
     failed: float = 0.10
-    unknown: float = 0.05
+    unknown: float = 0.02
     """Stands for coverage where it is unknown and nothing imports what changed."""
-    unknown_imported: float = 0.20
+    unknown_imported: float = 0.05
     """Stands for coverage where it is unknown and the test imports a changed file directly."""
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class Strategy:
     by score per second, where thousands of tiny tests with tiny scores go before one good test.
     """
 
-    exponent: float = 0.5
+    exponent: float = 0.35
     floor: float = 0.5
     """Quantile of the suite's seconds below which a shorter test is worth no more."""
     growth: float = 1.0

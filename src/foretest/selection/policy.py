@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from foretest.changes.layout import is_test_file, is_test_module
 from foretest.config import Config
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import DAY, entries
-from foretest.features.query import FileFacts, Query, is_test_file, is_test_module, unit_of
+from foretest.features.query import FileFacts, Query, unit_of
 from foretest.records import FileStatus, Why
 from foretest.selection.widening import beside, linked, widen
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from foretest.changes.layout import is_test_file
 from foretest.changes.words import words
 from foretest.evidence.rows import SparseRows
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import entries
-from foretest.features.query import FileFacts, Query, is_test_file
+from foretest.features.query import FileFacts, Query
 from foretest.records import FileStatus
 
 Mask = NDArray[np.bool_]
