@@ -44,7 +44,7 @@ def run_suite(request: dict[str, Any], lines_in: int, rewriting: Callable[[], No
     _limit(resource.RLIMIT_FSIZE, LARGEST_FILE)
     _limit(resource.RLIMIT_CORE, 0)
     if request["memory"]:
-        _limit(resource.RLIMIT_AS, request["memory"])
+        _limit(resource.RLIMIT_DATA, request["memory"])
     os.chdir(request["tree"])
     own = [p for p in request["path"] if pathlib.Path(p).is_dir()]
     sys.path[:] = own + [p for p in sys.path if p and p not in own]

@@ -223,7 +223,7 @@ def _useless(run: RunOutcome) -> SuiteFailed:
 
 
 def _memory() -> int:
-    """Bytes of address space that a run may take, so that a runaway change kills only itself."""
+    """Bytes of data that a run may take, so that a runaway change kills only itself."""
     try:
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _SHARE_OF_MEMORY)
     except (OSError, ValueError):
