@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,8 @@ class Figures:
     read_seconds: float
     bundle_megabytes: float
     peak_megabytes: float
+    cold_seconds: float
+    """Median of REPEATS of `foretest select` as a process of its own, in a real git repository."""
 
 
 def power_rows(
@@ -119,6 +121,35 @@ def synthetic_change(store: EvidenceStore) -> Change:
     return Change(store.repository, "base", "head", tuple(files))
 
 
+def cold_select(made: EvidenceStore, folder: Path) -> float:
+    """Wall seconds of the command, git's own included, on four changed files of the work tree."""
+    root = folder / "repository"
+    for file in made.files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text("def name0():\n    return 1\n")
+    git = ["git", "-C", str(root), "-c", "user.name=bench", "-c", "user.email=bench@example.org"]
+    subprocess.run([*git, "init", "--quiet", "-b", "main"], check=True)
+    for message in ("first", "second"):
+        (root / "note.md").write_text(message)
+        subprocess.run([*git, "add", "--all"], check=True)
+        subprocess.run([*git, "commit", "--quiet", "-m", message], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    commit = head.stdout.strip()
+    at_head = replace(made, commit=commit, coverage_commits=(commit,))
+    bundles.write(root / ".foretest" / "bundle.ftb", bundles.Bundle(at_head))
+    for change in synthetic_change(made).files:
+        lines = change.hunks[0].added
+        (root / change.path).write_text("def name0():\n    return '" + " ".join(lines) + "'\n")
+    times = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        command = [sys.executable, "-m", "foretest", "select"]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - begin)
+        assert done.stdout.count("\n") > 1, done.stderr
+    return statistics.median(times)
+
+
 def measure(n: int) -> Figures:
     made = synthetic_store(n)
     with tempfile.TemporaryDirectory() as folder:
@@ -128,6 +159,7 @@ def measure(n: int) -> Figures:
         write_seconds = time.perf_counter() - begin
         size = path.stat().st_size
         change = synthetic_change(made)
+        cold = cold_select(made, Path(folder))
         del made
         begin = time.perf_counter()
         store = bundles.read(path).store
@@ -142,7 +174,7 @@ def measure(n: int) -> Figures:
         assert len(selection.chosen) + len(selection.rest) == n
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts kilobytes
     wall, cpu = statistics.median(times[1:]), statistics.median(processor[1:])
-    return Figures(n, wall, cpu, times[0], write_seconds, read_seconds, size / 1e6, peak)
+    return Figures(n, wall, cpu, times[0], write_seconds, read_seconds, size / 1e6, peak, cold)
 
 
 def main() -> None:
@@ -154,7 +186,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(asdict(measure(options.one))))
         return
-    heads = ("select", "cpu", "first", "read", "write", "bundle", "peak")
+    heads = ("select", "cpu", "first", "read", "write", "bundle", "peak", "cold")
     print(f"{'tests':>8}", *(f"{head:>9}" for head in heads))
     table = []
     for n in options.sizes:
@@ -165,7 +197,7 @@ def main() -> None:
         print(
             f"{f.tests:>8,} {f.select_seconds:>7.3f} s {f.cpu_seconds:>7.3f} s "
             f"{f.first_seconds:>7.3f} s {f.read_seconds:>7.3f} s {f.write_seconds:>7.2f} s "
-            f"{f.bundle_megabytes:>7.1f} MB {f.peak_megabytes:>6,.0f} MB",
+            f"{f.bundle_megabytes:>7.1f} MB {f.peak_megabytes:>6,.0f} MB {f.cold_seconds:>7.2f} s",
             flush=True,
         )
     if options.json:
