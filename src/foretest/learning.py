@@ -63,10 +63,11 @@ class Learned:
 
     def sentence(self) -> str:
         size = self.bundle.stat().st_size / 1e6
+        tests = f"{self.tests:,} test{'' if self.tests == 1 else 's'}"
         cases = f"; {self.cases:,} changes tried, {self.faulty:,} of them break a test"
         return (
-            f"Learned {self.tests:,} test{'' if self.tests == 1 else 's'} "
-            f"(coverage of {self.covered:,}) over {self.symbols:,} functions in {self.seconds:,.0f} s{cases if self.cases else ''}. "
+            f"Learned {tests} (coverage of {self.covered:,}) over {self.symbols:,} "
+            f"functions in {self.seconds:,.0f} s{cases if self.cases else ''}. "
             f"Bundle: {self.bundle} ({size:.1f} MB)."
         )
 
