@@ -64,21 +64,22 @@ def _interpreter(_: Repository, config: Config) -> Iterator[Finding]:
         answer = subprocess.run(
             [config.python, "-c", code], capture_output=True, text=True, timeout=60, check=True
         ).stdout.split()
-    except (OSError, subprocess.SubprocessError) as error:
+        version, *modules = answer
+        number = tuple(int(part) for part in version.split(".")[:2])
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         yield Finding(
             "bad",
             f"The interpreter {config.python} does not run: {error}.",
             "Set `python` in [tool.foretest] to the interpreter that runs your tests.",
         )
         return
-    version, *modules = answer
     if "pytest" not in modules:
         yield Finding(
             "bad", f"{config.python} has no pytest.", f"{config.python} -m pip install pytest"
         )
         return
     yield Finding("ok", f"Tests run by Python {version} ({config.python}).")
-    monitoring = tuple(int(part) for part in version.split(".")[:2]) >= (3, 12)
+    monitoring = number >= (3, 12)
     if monitoring:
         yield Finding("ok", "Coverage is traced by sys.monitoring, at little cost.")
     elif "coverage" in modules:

@@ -6,6 +6,7 @@ import configparser
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ def whole_suite(root: Path, tests: Sequence[str] = ()) -> tuple[str, ...]:
         with suppress(OSError, ValueError, configparser.Error, TypeError, AttributeError):
             found = _testpaths(root / name)
             if found is not None:
-                places = sorted(
-                    str(place.relative_to(root)) for path in found for place in root.glob(path)
-                )
-                return tuple(dict.fromkeys(places)) or (".",)
+                # Patterns, as pytest itself takes them.
+                places = (glob(path, root_dir=root, recursive=True) for path in found)  # noqa: PTH207
+                named = dict.fromkeys(place for some in places for place in sorted(some))
+                return tuple(place for place in named if (root / place).exists()) or (".",)
     return (".",)
 
 
