@@ -54,6 +54,7 @@ format: $(VENV)/.dev ## Mend format and style; renew the README's tree and docs/
 proof: $(VENV)/.dev ## Print the figures: the judge over the kept facts, how selection grows (minutes)
 	@$(BIN)/python -m bench.campaign table --intervals
 	@$(BIN)/python bench/select_scale.py
+	@$(BIN)/python bench/client_install.py
 	@if [ -n "$(CHECKOUT)" ]; then $(BIN)/python bench/coverage_overhead.py "$(CHECKOUT)"; else \
 	  echo "What coverage costs: make proof CHECKOUT=path/to/a/project (its tests must run here)"; fi
 

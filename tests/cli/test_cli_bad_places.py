@@ -276,7 +276,8 @@ def test_a_read_only_state_directory(project: Project) -> None:
         assert "tests/test_prices.py::test_tax" in done.units
         assert "The decision could not be kept" in done.err
         command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        done = project.process(*command, "--foretest", preexec_fn=_bound).check(1)
+        options = ("--foretest", "--foretest-base=HEAD", "--foretest-target=50%")
+        done = project.process(*command, *options, preexec_fn=_bound).check(1)
         assert "could not be written" in done.out
         done = project.process(*project.command("record"), preexec_fn=_bound).check(2)
         assert "Check the folder's permissions." in done.err

@@ -87,8 +87,7 @@ def test_ctrl_c_while_selecting(project: Project, part: int) -> None:
     if done.status == 130:
         assert done.err.splitlines()[-1].startswith("foretest: interrupted")
     assert project.snapshot() == before
-    project.foretest("select").check()
-    project.foretest("explain").check()
+    project.foretest("explain" if done.status == 0 else "select").check()
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -101,7 +100,7 @@ def test_ctrl_c_while_learning(project: Project, part: int) -> None:
     assert project.snapshot() == before
     assert list((project.home / "cache" / "foretest").glob("*/workers/*")) == []
     assert [f for f in (project.home / "tmp").iterdir() if f.name.startswith("ft-")] == []
-    settled(project)
+    project.foretest("select").check()
 
 
 def test_ctrl_c_twice(project: Project) -> None:
