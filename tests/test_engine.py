@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foretest import engine
+from foretest import decisions, engine
 from foretest.client import run_all
 from foretest.config import load_config
 from foretest.records import Budget, Choice, Selection, Why
@@ -106,6 +106,12 @@ def test_ctrl_c_is_no_reason_to_run_everything(
     done = project.foretest("select").check(130)
     assert done.out == ""
     assert done.err.strip() == "foretest: interrupted; what was finished is kept."
+
+
+def test_the_last_decision_is_the_last_one_made(project: Project) -> None:
+    for _ in range(5):
+        last = selected(project)
+        assert decisions.load(project.state).decision_id == last.decision_id
 
 
 def test_explaining_names_reasons_for_and_against(project: Project) -> None:

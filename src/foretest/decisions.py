@@ -18,9 +18,9 @@ KEPT = 200
 
 
 def new_id(now: datetime | None = None) -> str:
-    """A name for a decision; names sort by time."""
+    """A name for a decision; names sort by time, to the microsecond: scripts decide quickly."""
     moment = now or datetime.now(UTC)
-    return f"{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    return f"{moment:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
 
 
 def save(state: Path, selection: Selection) -> None:
