@@ -66,7 +66,7 @@ def test_little_disk(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bundle_of_another_branch(project: Project) -> None:
     project.git("checkout", "-q", "--orphan", "other")
     project.git("commit", "-q", "-m", "All anew")
-    assert found(examine(project.root), "note", "another branch").remedy == "foretest learn"
+    assert found(examine(project.root), "note", "another history").remedy == "foretest learn"
 
 
 def test_an_old_bundle(project: Project) -> None:

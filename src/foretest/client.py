@@ -41,10 +41,11 @@ def ask(root: Path, request: Request) -> Selection:
     )
 
 
-def read_selection(path: Path, head: str | None = None) -> Selection:
+def read_selection(path: Path, head: str | None = None, root: Path | None = None) -> Selection:
     """The selection that `foretest select --format json` wrote to `path`.
 
-    Everything where the file cannot be read, or was made for another commit than `head`.
+    Everything where the file cannot be read, or was made for another commit than `head`, or for
+    another state than that of the repository at `root`, uncommitted changes included.
     """
     from foretest.selection.formats import selection_from_json
 
@@ -61,7 +62,28 @@ def read_selection(path: Path, head: str | None = None) -> Selection:
             f"The selection {path} was made for commit {selection.head[:10]}, this is {head[:10]}."
             " Run `foretest select --format json` again."
         )
+    reason = _of_another_state(selection, root) if head and root is not None else ""
+    if reason and not selection.run_all:
+        return run_all(f"The selection {path} {reason}. Run `foretest select --format json` again.")
     return selection
+
+
+def _of_another_state(selection: Selection, root: Path | None) -> str:
+    """What is wrong where a selection does not describe the repository as it is; else empty."""
+    from foretest.changes.git import Repository
+    from foretest.errors import ForetestError
+
+    if not selection.state:
+        return "does not say for which state it was made"
+    try:
+        state = Repository(root or Path()).state(None)
+    except ForetestError as error:
+        return f"cannot be compared with the work tree ({error.message})"
+    made, _, _ = selection.state.partition("+")
+    now, _, _ = state.partition("+")
+    if made != now:
+        return f"was made for commit {made[:10]}, this is {now[:10]}"
+    return "" if state == selection.state else "was made before files of the work tree changed"
 
 
 def run_all(reason: str) -> Selection:

@@ -96,6 +96,21 @@ def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     return replace(Config(root=root), **{k: _typed(k, v) for k, v in table.items()})
 
 
+def unread_settings(start: Path, root: Path) -> list[Path]:
+    """Files of settings between `start` and the repository's root: only the root's are read."""
+    top, found = root.resolve(), []
+    for folder in (start.resolve(), *start.resolve().parents):
+        if not folder.is_relative_to(top) or folder == top:
+            break
+        for name, path in (("pyproject.toml", ("tool", "foretest")), ("foretest.toml", ())):
+            try:
+                if _table(folder / name, path):
+                    found.append(folder / name)
+            except BadConfiguration:
+                continue  # what cannot be read says nothing about foretest
+    return found
+
+
 def _table(file: Path, path: tuple[str, ...]) -> dict[str, Any]:
     try:
         data: Any = tomllib.loads(file.read_text(encoding="utf-8-sig"))

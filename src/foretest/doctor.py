@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foretest.changes.git import Repository
-from foretest.config import Config, load_config
+from foretest.config import Config, load_config, unread_settings
 from foretest.errors import ForetestError
 
 LOW_DISK = 1 << 30
@@ -34,7 +34,14 @@ def examine(start: Path) -> list[Finding]:
         config = load_config(repo.root)
     except ForetestError as error:
         return [Finding("bad", error.message, error.remedy)]
-    findings: list[Finding] = []
+    findings = [
+        Finding(
+            "note",
+            f"The settings of {file.relative_to(repo.root.resolve())} are not read.",
+            "Move them to the pyproject.toml or foretest.toml at the root of the repository.",
+        )
+        for file in unread_settings(start, repo.root)
+    ]
     for check in _CHECKS:
         try:
             findings.extend(check(repo, config))
@@ -50,8 +57,9 @@ def _history(repo: Repository, config: Config) -> Iterator[Finding]:
         yield Finding(
             "bad", "The clone is shallow: its history ends early.", "git fetch --unshallow"
         )
-    base = repo.default_base()
-    yield Finding("ok", f"A change is compared with {base[:10]} unless --base says otherwise.")
+    fork = repo.fork_point(head)
+    base = f"{fork[:10]}, where it left the main line" if fork else "the state of the bundle"
+    yield Finding("ok", f"A change is compared with {base}, unless --base says otherwise.")
 
 
 def _interpreter(_: Repository, config: Config) -> Iterator[Finding]:
@@ -128,10 +136,14 @@ def _bundle(repo: Repository, config: Config) -> Iterator[Finding]:
         )
     age = staleness(repo, store.commit)
     if age is None:
-        yield Finding("note", "The bundle describes another branch's commit.", "foretest learn")
+        yield Finding(
+            "note",
+            "The bundle describes a commit of another history: all tests run.",
+            "foretest learn",
+        )
     elif age > config.max_coverage_age:
         yield Finding(
-            "note", f"The bundle is {age:,} commits old: runs are widened.", "foretest learn"
+            "note", f"The bundle is {age:,} commits old: all tests run.", "foretest learn"
         )
 
 

@@ -20,14 +20,14 @@ from foretest.changes.diff import read_change
 from foretest.changes.git import Repository
 from foretest.changes.layout import is_test_module
 from foretest.changes.symbols import is_source, outline
-from foretest.config import Config, load_config
+from foretest.config import Config, load_config, unread_settings
 from foretest.errors import ForetestError
 from foretest.evidence.collect import stale_tests
 from foretest.evidence.store import EvidenceStore
-from foretest.features.build import build
-from foretest.features.query import Query, query_of, unit_of
+from foretest.features.build import DAY, build
+from foretest.features.query import query_of, unit_of
 from foretest.models.formula import Formula
-from foretest.records import Budget, Change, Choice, Selection, Why
+from foretest.records import Budget, Choice, Selection, Why
 from foretest.selection.compose import select as compose
 from foretest.selection.everything import everything
 from foretest.selection.explanation import Explainer
@@ -36,6 +36,11 @@ from foretest.selection.shards import Bin, shard
 
 REMEMBERED = 2000
 """Commits back to which the age of evidence is counted; beyond, it is unknown and old."""
+
+MOVED_ON = (
+    "The work tree has moved on since this decision: what follows are the reasons kept with it."
+    " `foretest select` decides anew."
+)
 
 
 def select_or_all(
@@ -56,6 +61,12 @@ def select_or_all(
         repo = Repository.open(start)
         config = load_config(repo.root)
         selection = select(repo, config, decision_id, base=base, head=head, budget=budget)
+        unread = [
+            str(f.relative_to(repo.root.resolve())) for f in unread_settings(start, repo.root)
+        ]
+        if unread:
+            notice = f"The settings of {', '.join(unread)} are not read, only those at the root."
+            selection = replace(selection, notices=(*selection.notices, notice))
         if bin is not None:
             selection = only_shard(selection, Bin(*bin))
         return _kept(config, selection)
@@ -77,30 +88,64 @@ def select(
 ) -> Selection:
     """diff -> Change -> evidence -> features as of now -> scores -> rules, budget -> Selection."""
     bundle = read_bundle(config)
-    change = change_of(repo, base, head)
+    start, notice = base_of(repo, bundle.store, base, head)
+    change = read_change(repo, start, None if head is None else repo.resolve(head))
+    state = repo.state(change.head)
     if budget is None or budget == Budget():
         budget = Budget(share=config.target)
-    return compose(
+    selection = compose(
         query_of(change),
         bundle.store,
         bundle.model,
         Rules.of(config),
         budget,
-        time.time(),
+        tomorrow(time.time()),
         decision_id,
         base=change.base,
         head=change.head,
         units=units_now(repo, bundle.store, change.head),
         freshness=freshness(repo, bundle.store, change.head),
         bundle=bundle.digest,
+        state=state,
+        # Shards choose each for itself: what decides the draw must be the same for all of them.
+        seed=f"{change.base} {state} {bundle.digest} {budget.share} {budget.seconds}",
     )
+    return replace(selection, notices=(*selection.notices, notice)) if notice else selection
 
 
-def change_of(repo: Repository, base: str | None, head: str | None) -> Change:
-    """What happened since the branch began: from the merge base of `base` and `head` to `head`."""
+def base_of(
+    repo: Repository, store: EvidenceStore, base: str | None, head: str | None
+) -> tuple[str, str]:
+    """The commit to compare with, and what is to be said of it.
+
+    It is the merge base with `base`; else where the branch left the main line. On the main line it
+    is the commit that the evidence describes, since all that came later is unproven, and the commit
+    before where that says nothing.
+    """
     newest = repo.resolve(head) if head is not None else repo.head()
-    start = repo.merge_base(repo.resolve(base), newest) if base is not None else repo.default_base()
-    return read_change(repo, start, None if head is None else newest)
+    if base is not None:
+        return repo.merge_base(repo.resolve(base), newest), ""
+    fork = repo.fork_point(newest)
+    if fork is not None:
+        return fork, ""
+    if not repo.is_ancestor(store.commit, newest):
+        parent = repo.default_base(newest)
+        return parent, (
+            f"Compared with {parent[:10]}, the commit before, since the bundle's is not in this "
+            "one's past. Give --base to judge more than the last commit."
+        )
+    if store.commit == newest and (head is not None or repo.state(None) == newest):
+        parent = repo.default_base(newest)
+        return parent, (
+            f"Compared with {parent[:10]}, the commit before: nothing changed since the bundle "
+            "was made."
+        )
+    return store.commit, f"Compared with {store.commit[:10]}, the state of the bundle."
+
+
+def tomorrow(now: float) -> float:
+    """The end of the day (UTC): the same for shards that start one after the other."""
+    return math.ceil(now / DAY) * DAY
 
 
 def units_now(repo: Repository, store: EvidenceStore, head: str | None) -> tuple[str, ...] | None:
@@ -139,11 +184,13 @@ def freshness(repo: Repository, store: EvidenceStore, head: str | None) -> Fresh
     """How many commits lie between the evidence and the state to be judged."""
     past = repo.ancestors(head or repo.head(), REMEMBERED)
     place = {commit: float(age) for age, commit in enumerate(past)}
-    # Beyond what was walked through, the age is at least this; on another branch it is unknown.
-    beyond = math.inf if len(past) == REMEMBERED else math.nan
-    ages = tuple(place.get(commit, beyond) for commit in store.coverage_commits)
-    age = place.get(store.commit, beyond)
-    return Freshness(ages, age, is_ancestor=not math.isnan(age))
+    # Coverage of a state that was not walked through counts as old: nothing vouches for it.
+    ages = tuple(place.get(commit, math.inf) for commit in store.coverage_commits)
+    if store.commit in place:
+        return Freshness(ages, place[store.commit], is_ancestor=True)
+    distance = repo.distance(store.commit, past[0])
+    age = math.nan if distance is None else float(distance)
+    return Freshness(ages, age, is_ancestor=repo.is_ancestor(store.commit, past[0]))
 
 
 def staleness(repo: Repository, commit: str) -> int | None:
@@ -155,7 +202,8 @@ def only_shard(selection: Selection, wanted: Bin) -> Selection:
     """This shard's part of a selection; what other shards run is left out here and says so."""
     if not selection.chosen:
         return selection
-    seconds = {choice.test: choice.seconds for choice in selection.chosen}
+    # The drawn ones go by their hash, so that they move no other test to another shard.
+    seconds = {c.test: c.seconds for c in selection.chosen if c.why is not Why.EXPLORED}
     mine = frozenset(shard([c.test for c in selection.chosen], seconds, wanted))
     others = [
         replace(c, why=Why.OTHER_SHARD, reason=f"another of the {wanted.total} shards runs it")
@@ -181,19 +229,19 @@ def explain(
         base, head = selection.base, selection.head
     else:
         selection, head = select(repo, config, decisions.new_id(), base=base), None
+    moved = repo.state(head) != selection.state
     wanted = _matching(selection, test)
     if not wanted:
         return [f"No test matches '{test}'. `foretest explain` without a name lists them."]
-    query = query_of(read_change(repo, repo.resolve(base), head))
-    explainer = _explainer(repo, bundle, query, config, head)
+    explainer = None if moved else _explainer(repo, bundle, selection.base, config, head)
     chosen = {choice.test: place for place, choice in enumerate(selection.chosen, 1)}
-    lines: list[str] = []
+    lines = [MOVED_ON] if moved else []
     for choice in wanted[:limit]:
         place = chosen.get(choice.test)
         verdict = f"runs, place {place:,}" if place else "is left out"
         lines.append(f"{choice.test} {verdict}: {choice.reason or choice.why.value}.")
         row = bundle.store.test_index.get(choice.test)
-        if row is not None:
+        if row is not None and explainer is not None:
             lines.extend(f"    {sentence}" for sentence in explainer.sentences(row))
     if len(wanted) > limit:
         lines.append(f"... and {len(wanted) - limit:,} more; --limit shows more of them.")
@@ -205,7 +253,7 @@ def stale_units(start: Path, *, base: str | None = None) -> frozenset[str]:
     try:
         repo = Repository.open(start)
         store = read_bundle(load_config(repo.root)).store
-        return stale_tests(store, change_of(repo, base, None))
+        return stale_tests(store, read_change(repo, base_of(repo, store, base, None)[0], None))
     except ForetestError:
         return frozenset()
 
@@ -249,8 +297,9 @@ def _matching(selection: Selection, test: str | None) -> list[Choice]:
 
 
 def _explainer(
-    repo: Repository, bundle: Bundle, query: Query, config: Config, head: str | None
+    repo: Repository, bundle: Bundle, base: str, config: Config, head: str | None
 ) -> Explainer:
+    query = query_of(read_change(repo, repo.resolve(base), head))
     fresh = freshness(repo, bundle.store, head)
     frame = build(
         query, bundle.store, time.time(), ages=fresh.ages, stale_after=config.max_coverage_age

@@ -243,6 +243,8 @@ class Selection:
     budget: Budget = field(default_factory=Budget)
     bundle: str = ""
     """Digest of the bundle that decided; empty where none was at hand."""
+    state: str = ""
+    """What was judged: the commit, and a digest of what was not committed; empty = unknown."""
 
     @property
     def chosen_seconds(self) -> float:

@@ -144,6 +144,34 @@ def test_default_base_prefers_origin(sandbox: Sandbox, tmp_path: Path) -> None:
     assert copy.default_base() == pushed
 
 
+def test_a_commit_on_the_main_line_has_no_fork(sandbox: Sandbox) -> None:
+    first = sandbox.commit({"a": "1"})
+    second = sandbox.commit({"a": "2"})
+    assert sandbox.repo.fork_point(second) is sandbox.repo.fork_point(first) is None
+    sandbox.git("checkout", "-q", "-b", "side", first)
+    third = sandbox.commit({"b": "1"})
+    assert sandbox.repo.fork_point(third) == first
+    assert sandbox.repo.default_base(second) == first
+    assert sandbox.repo.is_ancestor(first, third)
+    assert not sandbox.repo.is_ancestor(second, third)
+    assert not sandbox.repo.is_ancestor("f" * 40, third)
+
+
+def test_a_state_names_what_is_not_committed(sandbox: Sandbox) -> None:
+    head = sandbox.commit({"a": "1", "b.py": "1"})
+    repo = sandbox.repo
+    assert repo.state(None) == repo.state("HEAD") == head
+    states = {head}
+    for path, text in (("a", "2"), ("a", "3"), ("new.py", "1"), ("new.py", "2"), ("newer.py", "")):
+        (sandbox.root / path).write_text(text)
+        states.add(repo.state(None))
+    assert len(states) == 6
+    last = repo.state(None)
+    (sandbox.root / "report.xml").write_text("x")
+    assert repo.state(None) == last
+    assert last.startswith(f"{head}+")
+
+
 def test_merge_base_of_strangers(sandbox: Sandbox) -> None:
     sandbox.commit({"a": "1"})
     sandbox.git("checkout", "-q", "--orphan", "other")

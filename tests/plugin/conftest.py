@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from foretest.changes.git import Repository
 from foretest.records import Choice, Selection, Why
 from foretest.selection.formats import selection_to_json
 
@@ -41,6 +42,8 @@ def selected(pytester: pytest.Pytester) -> Callable[..., tuple[str, ...]]:
         chosen: Sequence[str | Choice], rest: Sequence[str | Choice], **fields: Any
     ) -> tuple[str, ...]:
         path = pytester.path / "selection.json"
+        if (pytester.path / ".git").exists():
+            fields.setdefault("state", Repository(pytester.path).state(None))
         path.write_text(json.dumps(selection_to_json(selection(chosen, rest, **fields))))
         return ("--foretest", f"--foretest-selection={path}")
 

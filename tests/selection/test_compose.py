@@ -114,7 +114,7 @@ def test_the_same_decision_is_the_same_selection(store: EvidenceStore, now: floa
 
 def test_a_doubled_budget_runs_more(store: EvidenceStore, now: float) -> None:
     tight = Budget(seconds=0.2)
-    beside = Freshness(is_ancestor=False)
+    beside = Freshness(age=3, is_ancestor=False)
     assert len(run(store, now, budget=tight).chosen) < len(
         run(store, now, budget=tight, freshness=beside).chosen
     )

@@ -120,6 +120,12 @@ def test_json_comes_back_as_it_was() -> None:
     assert render(selection(), "pytest") == "tests/test_a.py::test_é\n"
 
 
+def test_json_of_an_older_version_names_no_state() -> None:
+    data = selection_to_json(selection())
+    del data["state"]
+    assert selection_from_json(data).state == ""
+
+
 @pytest.mark.parametrize("key", ["decision_id", "chosen", "budget", "notices"])
 def test_json_that_lacks_a_part_is_refused(key: str) -> None:
     data = selection_to_json(selection())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,11 @@ def test_stale_evidence_widens_aloud(store: EvidenceStore, now: float) -> None:
     beside = verdict_of(store, now, freshness=Freshness(age=3, is_ancestor=False))
     assert beside.factor == 2
     assert "doubled" in " ".join(beside.notices)
+    strange = verdict_of(store, now, freshness=Freshness(is_ancestor=False))
+    assert strange.run_all
+    assert "no history in common" in " ".join(strange.notices)
+    unknown = verdict_of(store, now, freshness=Freshness(ages=(math.nan,), age=1))
+    assert "6 of 7" in " ".join(unknown.notices)
     aged = verdict_of(store, now, freshness=Freshness(ages=(500.0,), age=1, is_ancestor=True))
     assert "6 of 7" in " ".join(aged.notices)
     fresh = verdict_of(store, now, freshness=Freshness(ages=(1.0,), age=1, is_ancestor=True))

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from foretest.errors import EmptyRepository, MissingBase, NotARepository, Shallo
 from foretest.records import FileStatus
 
 _BATCH = 1000
+_CODE = (".py", ".pyi", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx")
 
 _DIFF = (
     "--no-ext-diff", "--no-textconv", "--no-color", "--no-color-moved", "--no-relative",
@@ -112,22 +114,54 @@ class Repository:
             self.resolve(ref)
         raise MissingBase(f"'{a}' and '{b}' have no common history.", "Name another base.")
 
-    def default_base(self) -> str:
-        """Where HEAD left the main line, else the commit before HEAD; raises MissingBase."""
-        head = self.head()
-        for ref in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
-            tip = self._resolve(ref)
-            found = tip and self.run("merge-base", tip, head, ok=(0, 1)).decode().strip()
-            if found and found != head:
-                return found
-            if found:
-                break
-        parent = self._resolve("HEAD~1")
+    def default_base(self, commit: str | None = None) -> str:
+        """Where a commit (HEAD) left the main line, else the one before it; raises MissingBase."""
+        head = commit or self.head()
+        fork = self.fork_point(head)
+        if fork is not None:
+            return fork
+        parent = self._resolve(f"{head}~1")
         if parent is None and self.is_shallow():
             raise self._too_shallow("The clone holds one commit alone.")
         if parent is None:
             raise MissingBase("There is no commit before HEAD.", "Name a base: --base REF.")
         return parent
+
+    def fork_point(self, commit: str) -> str | None:
+        """Where a commit left the main line; None where it lies on it, or no main line is known."""
+        for ref in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
+            tip = self._resolve(ref)
+            found = tip and self.run("merge-base", tip, commit, ok=(0, 1)).decode().strip()
+            if found:
+                return found if found != commit else None
+        return None
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Whether `old` is `new` or lies in its past; False where either is not at hand."""
+        first, second = self._resolve(old), self._resolve(new)
+        if first is None or second is None:
+            return False
+        done = finish(self.root, ("merge-base", "--is-ancestor", first, second), ok=(0, 1))
+        return not done.returncode
+
+    def state(self, commit: str | None) -> str:
+        """What names a state: its commit, and for the work tree (None) what was not committed.
+
+        Of the untracked files those that hold code count: reports, lists and caches come and go.
+        """
+        if commit is not None:
+            return self.resolve(commit)
+        head = self.head()
+        parts = [self.diff_bytes(head, None)]
+        new = sorted(path for path in self.untracked() if path.endswith(_CODE))
+        for path, content in self.read_many(None, new).items():
+            parts += (os.fsencode(path), content)
+        if not any(parts):
+            return head
+        digest = blake2b(digest_size=16)
+        for part in parts:
+            digest.update(b"%d:" % len(part) + part)
+        return f"{head}+{digest.hexdigest()}"
 
     def distance(self, a: str, b: str) -> int | None:
         """Commits that lie between `a` and `b`, on either side; None where that cannot be known."""

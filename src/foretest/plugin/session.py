@@ -227,7 +227,7 @@ def _obtain(plan: Plan, place: Place, config: pytest.Config) -> Selection | None
         return client.ask(place.root, plan.request)
     if plan.origin is Origin.FILE:
         path = config.invocation_params.dir / config.option.foretest_selection
-        return client.read_selection(path, place.head)
+        return client.read_selection(path, place.head, place.root)
     return client.run_all(plan.why)
 
 

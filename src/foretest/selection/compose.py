@@ -44,10 +44,13 @@ def select(
     freshness: Freshness | None = None,
     strategy: Strategy = BALANCED,
     bundle: str = "",
+    state: str = "",
+    seed: str = "",
 ) -> Selection:
     """Decide what runs. Pure: the same arguments give the same Selection, draw included.
 
     `now` is in seconds since 1970; `units` are the tests that exist now, where they are known.
+    `seed` decides the draw, where it is to be another than the decision's name.
     """
     fresh = freshness or Freshness()
     verdict = apply_rules(query, store, rules, now, units=units, freshness=fresh)
@@ -63,7 +66,7 @@ def select(
         suite.always[suite.rows],
         allowed,
         explore_share=rules.explore,
-        seed=decision_id,
+        seed=seed or decision_id,
         strategy=strategy,
     )
     parts = model.parts(frame) if isinstance(model, Formula) else None
@@ -79,6 +82,7 @@ def select(
         notices=(*verdict.notices, *_overspent(given, suite)),
         budget=budget,
         bundle=bundle,
+        state=state,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
@@ -201,6 +202,8 @@ class Explainer:
 
     def _collected(self, row: int) -> str:
         age = self._value("coverage_age", row)
+        if math.isinf(age):
+            return " (coverage of a state that is not in this change's past)"
         return f" (coverage collected {age:,.0f} commits ago)" if age > 0 else ""
 
 

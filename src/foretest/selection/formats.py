@@ -177,6 +177,7 @@ def selection_from_json(data: Mapping[str, Any]) -> Selection:
         notices=tuple(str(notice) for notice in data["notices"]),
         budget=Budget(data["budget"]["share"], data["budget"]["seconds"]),
         bundle=str(data["bundle"]),
+        state=str(data.get("state", "")),  # decisions of an older version name none
     )
 
 

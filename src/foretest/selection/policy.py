@@ -15,8 +15,9 @@ from foretest.changes.layout import is_test_file, is_test_module
 from foretest.config import Config
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import DAY, entries
-from foretest.features.query import FileFacts, Query, unit_of
+from foretest.features.query import FileFacts, Query, is_shared_body, unit_of
 from foretest.records import FileStatus, Why
+from foretest.selection.bodies import changed_bodies
 from foretest.selection.widening import beside, linked, widen
 
 Mask = NDArray[np.bool_]
@@ -96,7 +97,7 @@ def apply_rules(
     n = len(store.tests)
     verdict = Verdict(_present(query, store, units), rule_of=np.zeros(n, np.int32))
     verdict.new = _new(query, store, units)
-    verdict.add(_changed(query, store), Why.CHANGED, "its own code changed")
+    verdict.add(changed_bodies(query, store), Why.CHANGED, "its own code changed")
     if rules.must_run:
         pattern = re.compile("|".join(fnmatch.translate(glob) for glob in rules.must_run))
         must = np.fromiter((pattern.match(test) is not None for test in store.tests), bool, n)
@@ -141,7 +142,8 @@ def _new(query: Query, store: EvidenceStore, units: Sequence[str] | None) -> tup
         if file.status is FileStatus.DELETED or not is_test_file(file.path):
             continue
         moved = file.known_as != file.path
-        touched = [u for s in file.touched if not moved and (u := unit_of(s)) is not None]
+        bodies = [] if moved else [s for s in file.touched if not is_shared_body(s, store)]
+        touched = [unit for symbol in bodies if (unit := unit_of(symbol)) is not None]
         found.extend(unit for unit in touched if unit not in known)
         # A file that is new as a whole runs as a whole.
         whole = moved or file.status in (FileStatus.ADDED, FileStatus.COPIED)
@@ -150,22 +152,13 @@ def _new(query: Query, store: EvidenceStore, units: Sequence[str] | None) -> tup
     return tuple(dict.fromkeys(found))
 
 
-def _changed(query: Query, store: EvidenceStore) -> Mask:
-    """Tests whose own body changed."""
-    units = {unit_of(symbol) for file in query.files for symbol in file.touched}
-    places = [store.test_index[unit] for unit in units if unit in store.test_index]
-    changed = np.zeros(len(store.tests), bool)
-    changed[places] = True
-    return changed
-
-
 def _widen_tests(query: Query, store: EvidenceStore, verdict: Verdict) -> None:
     """Code that tests share: all that may use it, where coverage does not tell who does."""
     for file in query.files:
         test_code = is_test_file(file.path) and file.path.endswith(".py") and not file.binary
         if not test_code or file.path.endswith("conftest.py"):
             continue
-        shared = [str(s) for s in file.touched if unit_of(s) is None]
+        shared = [str(s) for s in file.touched if unit_of(s) is None or is_shared_body(s, store)]
         if file.touched and _entered(store, shared):
             continue
         near = _in_file(store, file.path) if is_test_module(file.path) else _users(file, store)
@@ -202,6 +195,12 @@ def _stale(store: EvidenceStore, rules: Rules, freshness: Freshness, verdict: Ve
             f"All tests run: the bundle is {freshness.age:,.0f} commits old, more than "
             f"{most:,.0f}. Run 'foretest learn'."
         )
+    elif freshness.is_ancestor is False and math.isnan(freshness.age):
+        verdict.run_all = verdict.run_all or "the evidence is of another history"
+        verdict.notices.append(
+            f"All tests run: the bundle describes {store.commit[:12] or 'an unknown state'}, which "
+            "has no history in common with this change here. Run 'foretest learn'."
+        )
     elif freshness.is_ancestor is False:
         verdict.factor = 2.0
         verdict.notices.append(
@@ -210,11 +209,12 @@ def _stale(store: EvidenceStore, rules: Rules, freshness: Freshness, verdict: Ve
         )
     unknown = ~store.has_coverage
     if freshness.ages is not None:
-        old = np.array([*(age > most for age in freshness.ages), False])[store.coverage_commit]
+        # An age that git cannot tell is no sign of freshness.
+        old = np.array([*(not age <= most for age in freshness.ages), False])[store.coverage_commit]
         if old.any():
             verdict.notices.append(
                 f"Coverage of {int(old.sum()):,} of {len(old):,} tests is more than {most:,.0f} "
-                "commits old: what it does not show is not held against them."
+                "commits old, or of unknown age: what it does not show is not held against them."
             )
     if unknown.any():
         verdict.notices.append(

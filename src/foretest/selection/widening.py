@@ -72,6 +72,11 @@ def matches(path: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(path, p) or fnmatch.fnmatchcase(name, p) for p in patterns)
 
 
+def has_symbols(path: str) -> bool:
+    """Whether changes of the file are known by symbol."""
+    return _suffix(path) in _READ
+
+
 def widen(query: Query, store: EvidenceStore, never: Sequence[str]) -> list[Widened]:
     """Each changed file that evidence cannot see, with the tests it may break, and why."""
     found = []
@@ -93,13 +98,13 @@ def _rule_of(file: FileFacts, store: EvidenceStore) -> Rule | None:
         return _all
     if path.rpartition("/")[2] == "conftest.py":
         return _below
-    if is_test_file(path) and suffix in _READ and not file.binary:
+    if is_test_file(path) and has_symbols(path) and not file.binary:
         return None  # the always-run rules look at tests
     if file.binary or suffix not in (*_READ, *_CODE):
         return _data
     if file.status is FileStatus.DELETED:
         return _deleted
-    if suffix in _READ:
+    if has_symbols(path):
         known = file.known_as in store.file_index or len(store.symbols_of_file(file.known_as)) > 0
         new = file.status in (FileStatus.ADDED, FileStatus.COPIED)
         return None if known or new else _unknown_code
