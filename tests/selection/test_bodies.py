@@ -79,7 +79,8 @@ DOCTESTS = (
 
 
 def test_a_changed_docstring_runs_its_doctest(store: EvidenceStore) -> None:
-    known = named(store, DOCTESTS)
+    symbols = ("pkg/__init__.py::<module>", "pkg/doc.py::gamma", *store.symbols[2:])
+    known = dataclasses.replace(named(store, DOCTESTS), symbols=symbols)
     assert told(known, "pkg/doc.py", "gamma") == {DOCTESTS[1]: Why.CHANGED}
     assert told(known, "pkg/doc.py", "Delta.go") == {DOCTESTS[2]: Why.CHANGED}
     assert told(known, "pkg/__init__.py", "<module>") == {DOCTESTS[3]: Why.CHANGED}

@@ -15,7 +15,7 @@ from foretest.evidence.store import EvidenceStore
 from foretest.features.catalogue import FEATURES
 from foretest.features.frame import Column, FeatureFrame
 from foretest.features.paths import path_similarity
-from foretest.features.query import Query, query_of
+from foretest.features.query import Query, code_of, query_of
 from foretest.records import MODULE_LEVEL, Change
 
 DAY = 86_400.0
@@ -76,7 +76,7 @@ def seen_symbols(query: Query, store: EvidenceStore) -> Rows:
 
     Module level runs once, for whichever test imports it first: coverage of it means nothing.
     """
-    found = [store.symbol_index.get(str(s), -1) for s in query.touched]
+    found = [store.symbol_index.get(str(s), -1) for s in code_of(query, store)]
     return np.array(
         [i for i in found if i >= 0 and not store.symbols[i].endswith(MODULE_LEVEL)], np.int64
     )
@@ -116,7 +116,7 @@ def _coverage(
         doubtful = ~known | ((age > stale_after) & (column == 0))
         columns[name] = np.where(doubtful, np.float32(np.nan), column)
     columns["coverage_age"] = age
-    named = [s for s in query.touched if s.qualname != MODULE_LEVEL]
+    named = [s for s in code_of(query, store) if s.qualname != MODULE_LEVEL]
     seen = len(np.unique(symbol[direct]))
     unseen = 1 - seen / len(named) if named else math.nan
     columns["change_unseen"] = np.full(n, unseen, np.float32)

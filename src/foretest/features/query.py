@@ -9,6 +9,8 @@ from typing import Protocol
 
 from foretest.changes.layout import is_test_file, is_test_module
 from foretest.changes.words import words
+from foretest.evidence.store import EvidenceStore
+from foretest.features.paths import files_of
 from foretest.records import MODULE_LEVEL, Change, FileStatus, Symbol
 
 
@@ -101,6 +103,23 @@ def unit_of(symbol: Symbol) -> str | None:
     if symbol.qualname == MODULE_LEVEL or not is_test_file(symbol.file):
         return None
     return "::".join((symbol.file, *parts)) if parts[-1].startswith("test") else None
+
+
+def is_shared_body(symbol: Symbol, store: EvidenceStore) -> bool:
+    """Whether a body with a test's name is code that tests share: its class is no test itself."""
+    unit = unit_of(symbol)
+    if unit is None or unit in store.test_index:
+        return False
+    if str(symbol) in store.symbol_index:
+        return True
+    # A test that is new, or a base class that the evidence never saw: runners' names tell.
+    return not is_test_module(symbol.file) and symbol.file not in files_of(store.tests)[0]
+
+
+def code_of(query: Query, store: EvidenceStore) -> tuple[Symbol, ...]:
+    """Changed symbols that evidence can speak of: all but the bodies of tests that run anyway."""
+    bodies = dict.fromkeys(symbol for file in query.files for symbol in file.touched)
+    return (*query.touched, *(symbol for symbol in bodies if is_shared_body(symbol, store)))
 
 
 def _facts(file: ChangedFile) -> FileFacts:
