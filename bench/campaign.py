@@ -158,14 +158,16 @@ class Place:
     def keep(self, facts: Path) -> None:
         """Write the facts: cases, and both states of the evidence."""
         facts.mkdir(parents=True, exist_ok=True)
-        lines = [case.to_line() for case in read_cases(self.lab / "cases.jsonl")]
+        repo = Repository.open(self.clone)
+        commit = repo.resolve(self.recipe.commit)
+        tried = read_cases(self.lab / "cases.jsonl")
+        lines = [case.to_line() for case in tried if case.commit == commit]
         name = facts / f"{self.recipe.name}.jsonl.gz"
         name.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
-        repo = Repository.open(self.clone)
         for kind in (FRESH, LAGGED):
             if self.evidence(kind).exists():
                 store = bundles.read(self.evidence(kind)).store
-                ages = freshness(repo, store, repo.resolve(self.recipe.commit))
+                ages = freshness(repo, store, commit)
                 lineage = {"ages": list(ages.ages or ()), "age": ages.age}
                 kept = facts / f"{self.recipe.name}.{kind.split()[0]}.ftb"
                 bundles.write(kept, Bundle(store, lineage=lineage))
@@ -209,7 +211,9 @@ def judge_facts(
             continue
         bundle = bundles.read(path)
         age = Freshness(tuple(bundle.lineage["ages"]), bundle.lineage["age"], is_ancestor=True)
-        trials = [replace(t, repository=name) for t in trials_of(read_facts(facts, name))]
+        # Lagged evidence, too, is about the code that was tried; its coverage alone is older.
+        cases = trials_of(read_facts(facts, name), bundle.store.commit)
+        trials = [replace(trial, repository=name) for trial in cases]
         judgement = judge(trials, bundle.store, Setting(freshness=age))
         counts.update(judgement.apart)
         yield from judgement.verdicts

@@ -228,3 +228,35 @@ def test_what_was_tried_is_kept_and_never_tried_again(project: Project) -> None:
     project.foretest("learn", "--undo", "1", "--faults", "3", "--workers", "1").check()
     assert cases.read_text().splitlines() == held
     assert project.snapshot() == before
+
+
+def test_changes_are_tried_at_a_commit_of_one_s_choice(project: Project) -> None:
+    """Its own change comes first; coverage stays that of HEAD, and so does what replay judges."""
+    past = project.git("rev-parse", "HEAD~1")
+    done = project.foretest("learn", "--at", "HEAD~1", "--undo", "1").check()
+    (line,) = (project.state / "lab" / "cases.jsonl").read_text().splitlines()
+    case = json.loads(line)
+    assert case["commit"] == case["undone_commit"] == past
+    assert "1 change tried" in done.out
+    assert read(project.bundle).store.commit == project.git("rev-parse", "HEAD")
+    assert "'nowhere' names no commit" in project.foretest("learn", "--at", "nowhere").check(2).err
+
+
+def test_damaged_tries_are_passed_over_and_told(project: Project) -> None:
+    cases = project.state / "lab" / "cases.jsonl"
+    cases.parent.mkdir()
+    cases.write_text('{"case_id": "from-the-future"}\n')
+    assert "1 line of tried changes cannot be read" in project.foretest("learn").check().err
+    done = project.foretest("replay").check(2)
+    assert "nothing to judge by" in done.err
+
+
+def test_what_was_tried_before_a_later_learn_is_tried_again(project: Project) -> None:
+    project.foretest("learn", "--faults", "2").check()
+    project.write("notes.txt", "later", commit="Later")
+    project.foretest("learn", "--faults", "2").check()
+    lines = (project.state / "lab" / "cases.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["commit"] for line in lines}) == 2
+    replayed = project.foretest("replay", "--slices").check()
+    assert "injected faults: 2 faulty changes" in replayed.out
+    assert "all faulty changes" not in replayed.out

@@ -23,7 +23,7 @@ from foretest.evidence.store import EvidenceStore
 from foretest.evidence.traced import is_traced
 from foretest.features.build import build
 from foretest.features.query import query_of
-from foretest.lab.campaign import Tally, read_cases, run_campaign
+from foretest.lab.campaign import Tally, read_cases, read_kept, run_campaign
 from foretest.lab.faults import fault_candidates
 from foretest.lab.labels import Candidate, Case, sample_tests
 from foretest.lab.outcome import Baseline, merge
@@ -64,7 +64,8 @@ class Learned:
     def sentence(self) -> str:
         size = self.bundle.stat().st_size / 1e6
         tests = f"{self.tests:,} test{'' if self.tests == 1 else 's'}"
-        cases = f"; {self.cases:,} changes tried, {self.faulty:,} of them break a test"
+        changes = f"{self.cases:,} change{'' if self.cases == 1 else 's'}"
+        cases = f"; {changes} tried, of which {self.faulty:,} broke a test"
         return (
             f"Learned {tests} (coverage of {self.covered:,}) over {self.symbols:,} "
             f"functions in {self.seconds:,.0f} s{cases if self.cases else ''}. "
@@ -81,20 +82,24 @@ def learn(
     workers: int = 2,
     fresh: bool = False,
     gathered: Sequence[Path] = (),
+    at: str = "HEAD",
     progress: Progress = lambda *_: None,
 ) -> Learned:
     """Trace the suite at HEAD and write a bundle; then try `undo` past changes and `faults` faults.
 
-    Coverage comes first, so that a usable bundle stands after one run of the suite. `within`
-    (seconds) ends the tries, never the traced run. `gathered` are coverage files and reports of
-    runs elsewhere (`pytest --foretest-coverage --foretest-report`, sharded at will): with them the
-    suite is not run here. Raises SuiteFailed for a suite of no use, BadReport for a damaged file.
+    Changes are tried at `at`; coverage is of HEAD whatever that is, and comes first, so that a
+    usable bundle stands after one run of the suite. `within` (seconds) ends the tries, never the
+    traced run. `gathered` are coverage files and reports of runs elsewhere (`pytest
+    --foretest-coverage --foretest-report`, sharded at will): with them the suite is not run here.
+    Raises SuiteFailed for a suite of no use, BadReport for a damaged file.
     """
     began = time.monotonic()
     repo = Repository.open(config.root)
-    commit = repo.head()
+    commit, at = repo.head(), repo.resolve(at)
     ensure_state(config)
+    cases = config.state / LAB / CASES
     notices = ["Uncommitted changes are not learned: HEAD is."] if repo.is_dirty() else []
+    notices.extend(read_kept(cases).notices())
     with lock(config.state / "learn.lock"):
         previous = None if fresh else _previous(config, notices)
         progress("Tracing the suite", 0, 1)
@@ -107,13 +112,16 @@ def learn(
         notices.extend(_said(baseline))
         bundles.write(config.bundle_path, Bundle(store, lineage=_lineage(commit, baseline)))
         left = None if within is None else max(0.0, within - (time.monotonic() - began))
-        tally = try_changes(repo, config, store, baseline, undo, faults, workers, left, progress)
+        tally = try_changes(
+            repo, config, store, baseline, undo, faults, workers, left, progress, at
+        )
+        tried = [case for case in read_cases(cases) if case.commit == at]
     return Learned(
         tests=len(store.tests),
         covered=int(store.has_coverage.sum()),
         symbols=len(store.symbols),
-        cases=tally.tried + tally.known,
-        faulty=sum(case.faulty for case in read_cases(config.state / LAB / CASES)),
+        cases=len(tried) if tally.tried + tally.known else 0,
+        faulty=sum(case.faulty for case in tried),
         seconds=time.monotonic() - began,
         bundle=config.bundle_path,
         notices=tuple(notices),
@@ -195,9 +203,14 @@ def try_changes(
     workers: int = 2,
     within: float | None = None,
     progress: Progress = lambda *_: None,
+    at: str | None = None,
 ) -> Tally:
-    """Take past changes back and inject faults; each case is kept at once and never tried again."""
-    at = store.commit
+    """Take past changes back and inject faults; each case is kept at once.
+
+    They are tried at `at` (None: where the evidence was gathered), and there never again. The
+    first that is taken back there is that commit's own change.
+    """
+    at = at or store.commit
     candidates = chain(
         undo_candidates(repo, at, undo) if undo else (),
         fault_candidates(repo, at, seed=0, count=faults, edits=3) if faults else (),
@@ -220,7 +233,7 @@ def try_changes(
         select_tests=suggested(store) if baseline.suite_seconds > SLOW else None,
         progress=told,
         commit=at,
-        baseline=baseline,
+        baseline=baseline if at == store.commit else None,
     )
     progress("Trying changes", total, total, f"{tally.faulty:,} break a test")
     return tally

@@ -1,5 +1,6 @@
 """Campaigns: resumable, parallel, safe against a kill."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from foretest.changes.git import Repository
 from foretest.errors import Busy, SuiteFailed
-from foretest.lab.campaign import read_cases, repair, run_campaign
+from foretest.lab.campaign import read_cases, read_kept, repair, run_campaign
 from foretest.lab.faults import fault_candidates
 from foretest.lab.undo import undo_candidates
 
@@ -93,6 +94,55 @@ def test_a_failure_that_does_not_repeat_is_no_failure(calculator, out, tmp_path)
     run_campaign(calculator.root, calculator.config(), undone(calculator), workers=1, out=out)
     (case,) = cases(out)
     assert case.failed == ("tests/test_calc.py::test_add",)
+
+
+def test_a_case_is_known_at_its_commit_alone(calculator, out):
+    def tried():
+        config = calculator.config()
+        return run_campaign(calculator.root, config, undone(calculator), workers=1, out=out).tried
+
+    assert tried() == 1
+    calculator.commit({"README": "later"})
+    assert tried() == 1
+    assert tried() == 0
+    first, second = cases(out)
+    assert first.case_id == second.case_id
+    assert first.commit != second.commit
+
+
+def test_lines_that_are_no_case_are_counted_and_passed_over(calculator, out):
+    run_campaign(calculator.root, calculator.config(), undone(calculator), workers=1, out=out)
+    path = out / "cases.jsonl"
+    (good,) = path.read_bytes().splitlines(keepends=True)
+    record = json.loads(good)
+    bad = [
+        {},
+        [],
+        "text",
+        record | {"what_is_this": 1},
+        record | {"source": "dreamt"},
+        record | {"author_time": "late"},
+        record | {"files": [{"path": "x"}]},
+        record | {"files": ["x"]},
+    ]
+    lines = [json.dumps(each).encode() + b"\n" for each in bad]
+    path.write_bytes(b"".join([b"\n", b"\xff\x00\n", *lines, good]))
+    kept = read_kept(path)
+    assert (len(kept.cases), kept.unreadable) == (1, len(bad) + 2)
+    assert "10 lines" in kept.notices()[0]
+    again = run_campaign(
+        calculator.root, calculator.config(), undone(calculator), workers=1, out=out
+    )
+    assert (again.tried, again.known) == (0, 1)
+
+
+def test_a_reader_leaves_a_line_alone_that_another_process_writes(tmp_path):
+    path = tmp_path / "cases.jsonl"
+    assert read_kept(path).cases == ()
+    path.write_bytes(b'{"case_id": "half')
+    kept = read_kept(path)
+    assert (kept.cases, kept.unreadable, kept.notices()) == ((), 0, ())
+    assert path.read_bytes() == b'{"case_id": "half'
 
 
 def test_a_torn_last_line_is_cut_off(tmp_path):

@@ -1,6 +1,7 @@
 """From the lab's cases to trials, tables and the report's nouns."""
 
 from dataclasses import replace
+from math import isnan
 
 import pytest
 from test_replay_judge import TESTS, evidence, trial
@@ -10,8 +11,9 @@ from foretest.errors import NothingToReplay
 from foretest.lab.labels import Case, CaseFile
 from foretest.records import FileStatus, Source, Symbol
 from foretest.replay.cases import trials_of
-from foretest.replay.judge import ALL
+from foretest.replay.judge import ALL, ELSEWHERE, FAULTS
 from foretest.replay.run import replay
+from foretest.report.page import render
 from foretest.selection.policy import Freshness, Rules
 
 CASE = Case(
@@ -34,7 +36,7 @@ CASE = Case(
 
 
 def test_a_case_becomes_a_trial_with_all_its_facts():
-    (got,) = trials_of([CASE])
+    (got,) = trials_of([CASE], "c0")
     assert (got.commit, got.time, got.broken) == ("abcdef0123456789", 77.0, "")
     assert got.failed == got.modified == frozenset({TESTS[6]})
     assert got.query.touched == (Symbol("src/a.py", "beta"),)
@@ -54,13 +56,13 @@ def test_a_case_becomes_a_trial_with_all_its_facts():
     ],
 )
 def test_what_sets_a_case_apart(change, broken):
-    (got,) = trials_of([replace(CASE, **change)])
+    (got,) = trials_of([replace(CASE, **change)], "c0")
     assert got.broken == broken
 
 
 def test_the_report_shows_what_was_judged_and_what_was_not():
     trials = [
-        *trials_of([CASE]),
+        *trials_of([CASE], "c0"),
         trial("other", 1, time=99.0),
         trial("import", 1, broken="import"),
     ]
@@ -100,3 +102,60 @@ def test_nothing_to_judge_by_is_said_with_what_to_do():
             repository="r",
         )
     assert "foretest learn --undo" in raised.value.remedy
+
+
+def judged(cases, at="c0"):
+    return replay(
+        list(trials_of(cases, at)),
+        Bundle(evidence()),
+        rules=Rules(),
+        fresh=Freshness(),
+        title="t",
+        repository="r",
+    )
+
+
+FAULT = replace(CASE, case_id="fault-1", source=Source.FAULT, author_time=0, edits=("drop: beta",))
+
+
+def test_injected_faults_have_no_time_and_stand_beside():
+    (got,) = trials_of([FAULT], "c0")
+    assert isnan(got.time)
+    assert got.beside == FAULTS
+    both, alone = judged([CASE, FAULT]), judged([CASE])
+    assert {line.slice: line.n for line in both.lines}[ALL] == 1
+    assert {line.slice: line.n for line in both.lines}[FAULTS] == 1
+    assert [v for v in both.judgement.verdicts if v.slice != FAULTS] == [*alone.judgement.verdicts]
+    assert "Injected faults: 1 tried, 1 judged in a slice of their own alone." in (
+        both.report.notices
+    )
+    assert [case.case_id for case in both.report.cases] == [CASE.case_id]
+
+
+def test_a_fault_knows_no_history():
+    """The same fault beside changes that broke the same test is judged as if it were alone."""
+    several = [replace(CASE, case_id=f"x{i}", undone_commit=f"{i}") for i in range(3)]
+    both, alone = judged([FAULT, *several]), judged([FAULT])
+    picked = [v for v in both.judgement.verdicts if v.slice == FAULTS]
+    assert picked == [*alone.judgement.verdicts]
+
+
+def test_faults_alone_are_shown_and_make_a_page():
+    replayed = judged([FAULT])
+    assert replayed.text().startswith(FAULTS)
+    assert replayed.judgement.judged == 0
+    assert FAULTS in render(replayed.report)
+
+
+def test_cases_of_another_commit_are_not_in_the_headline():
+    gone = replace(CASE, case_id="gone", failed=(TESTS[6], "tests/old.py::test_z"))
+    replayed = judged([CASE, gone], at="c1")
+    assert {line.slice: line.n for line in replayed.lines} == {ELSEWHERE: 1}
+    assert replayed.judgement.apart == {"other-commit": 1}
+    assert any("tried at another commit" in notice for notice in replayed.report.notices)
+
+
+def test_a_replay_says_what_it_cannot_show():
+    notices = " ".join(judged([CASE]).report.notices)
+    assert "changed tests always run is at rest" in notices
+    assert "these changes included" in notices

@@ -19,12 +19,20 @@ Examples:
   foretest learn --within 10m          and as many undone changes and faults as ten minutes hold
   foretest learn --undo 40             and forty undone past changes
   foretest learn --faults 50           and fifty injected faults
+  foretest learn --at v2.1 --undo 1    the change that v2.1 made, undone at v2.1 itself
   foretest learn --from c1.gz --from c2.gz --from r1.jsonl   a slow suite, traced by CI's shards
 """,
 )
 @click.option("--undo", type=click.IntRange(0), help="Past changes to undo, at most.")
 @click.option("--faults", type=click.IntRange(0), help="Faults to inject, at most.")
 @click.option("--within", type=Duration(), help="Stop after this long, e.g. 10m.")
+@click.option(
+    "--at",
+    default="HEAD",
+    metavar="REF",
+    show_default=True,
+    help="Try changes at this commit, its own first; coverage is of HEAD all the same.",
+)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 @click.option("--fresh", is_flag=True, help="Forget the coverage of earlier commits.")
 @click.option(
@@ -39,6 +47,7 @@ def command(
     undo: int | None,
     faults: int | None,
     within: float | None,
+    at: str,
     workers: int,
     fresh: bool,
     gathered: tuple[Path, ...],
@@ -61,6 +70,7 @@ def command(
             undo=undo or 0,
             faults=faults or 0,
             within=within,
+            at=at,
             workers=workers,
             fresh=fresh,
             gathered=gathered,

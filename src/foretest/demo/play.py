@@ -65,13 +65,14 @@ def run_demo(
     config = _history(out, project, progress)
     bundle, baseline = _evidence(config, progress)
     _undo(config, bundle.store.commit, baseline, workers, within, progress)
-    cases = list(read_cases(config.state / LAB / CASES))
+    newest = bundle.store.commit
+    cases = [c for c in read_cases(config.state / LAB / CASES) if c.commit == newest]
     repo = Repository.open(config.root)
     replayed = replay(
-        list(trials_of(cases)),
+        list(trials_of(cases, newest)),
         bundle,
         rules=Rules.of(config),
-        fresh=freshness(repo, bundle.store, bundle.store.commit),
+        fresh=freshness(repo, bundle.store, newest),
         title=f"foretest on {project.name}",
         repository=project.name,
         summary=_summary(project, cases, bundle.store),

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,34 +59,64 @@ def run_campaign(
 ) -> Tally:
     """Try each candidate at `commit` and append what it breaks to `out`/cases.jsonl.
 
-    Candidates whose case is there already are passed over, so that a campaign goes on where it was
-    cut off. Within the budget (seconds) a candidate that was begun is finished. Raises SuiteFailed
-    for a suite of no use, Busy where another campaign writes to `out`.
+    Candidates whose case at this commit is there already are passed over, so that a campaign goes
+    on where it was cut off. Within the budget (seconds) a candidate that was begun is finished.
+    Raises SuiteFailed for a suite of no use, Busy where another campaign writes to `out`.
     """
     out = config.state / "lab" if out is None else out
     repo = Repository.open(repo_root)
     commit = repo.resolve(commit)
     cases = out / "cases.jsonl"
     with lock(out / "lock", timeout=2.0):
-        known = {case.case_id for case in read_cases(cases)}
+        repair(cases)
+        known = {case.case_id for case in read_cases(cases) if case.commit == commit}
         campaign = _Campaign(
             repo, config, commit, cases, known, select_tests, progress or (lambda *_: None)
         )
         return campaign.run(candidates, max(1, workers), budget_seconds, baseline)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a file of cases holds, oldest first."""
+
+    cases: tuple[Case, ...]
+    unreadable: int = 0
+    """Whole lines that are no case to us: damaged, or written by a newer foretest."""
+
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know of the file."""
+        if not self.unreadable:
+            return ()
+        lines = "1 line" if self.unreadable == 1 else f"{self.unreadable:,} lines"
+        return (f"{lines} of tried changes cannot be read (damaged, or newer): passed over.",)
+
+
+def read_kept(path: Path) -> Kept:
+    """The cases of a file, and how many lines are none.
+
+    It asks for no lock: a last line without its end is one that another process is writing, or
+    that a kill cut short, and is not looked at.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return Kept(())
+    cases = []
+    for line in lines:
+        # ValueError holds damaged JSON and unknown words, the others missing and unknown fields.
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            cases.append(Case.from_line(line))
+    return Kept(tuple(cases), len(lines) - len(cases))
+
+
 def read_cases(path: Path) -> Iterator[Case]:
-    """The cases of a file, oldest first. A last line that a kill cut short is cut off for good."""
-    repair(path)
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            yield Case.from_line(line)
+    """The cases of a file that can be read, oldest first."""
+    yield from read_kept(path).cases
 
 
 def repair(path: Path) -> bool:
-    """Cut off a torn last line; True where there was one."""
+    """Cut off a torn last line; True where there was one. Only under the lock of `path`'s lab."""
     try:
         with path.open("rb+") as file:
             size = file.seek(0, os.SEEK_END)

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from types import UnionType
 from typing import Any
 
 from foretest.changes.layout import is_test_file
@@ -98,9 +99,30 @@ class Case:
     def from_line(cls, line: str | bytes) -> Case:
         """Read `to_line`'s JSON; raises ValueError, KeyError or TypeError for anything else."""
         record: dict[str, Any] = json.loads(line)
+        if not isinstance(record, dict):
+            raise ValueError("a case is an object")
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(record[name], kind)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: of another kind")
         files = tuple(_file(file) for file in record.pop("files"))
         lists = {k: tuple(v) for k, v in record.items() if isinstance(v, list)}
         return cls(**{**record, **lists, "source": Source(record["source"]), "files": files})
+
+
+_KINDS: Mapping[str, type | UnionType] = {
+    "case_id": str,
+    "repository": str,
+    "commit": str,
+    "undone_commit": str | None,
+    "author_time": int | float,
+    "removed": dict,
+    "added": dict,
+    "failed": list,
+    "broken": str,
+    "modified_tests": list,
+    "added_tests": list,
+}
+"""What judging relies on."""
 
 
 def change_facts(change: Change) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -207,6 +208,15 @@ def _remove(path: Path) -> None:
     elif path.exists():
         _make_writable(path)
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_for_good(path: Path) -> None:
+    """Remove a folder into which a process that was just killed may write a last time."""
+    for _ in range(50):
+        _remove(path)
+        if not path.exists():
+            return
+        time.sleep(0.02)
 
 
 def _git(root: Path, *args: str) -> None:

@@ -36,7 +36,9 @@ ADDED = "failing tests that came with the change"
 MODULE = "module-level code changed"
 UNSEEN = "no changed function is entered by any test"
 SINGLE = "exactly one failing test"
-SLICES = (ALL, UNTOUCHED, MODIFIED, ADDED, MODULE, UNSEEN, SINGLE)
+FAULTS = "injected faults"
+ELSEWHERE = "changes tried at another commit"
+SLICES = (ALL, UNTOUCHED, MODIFIED, ADDED, MODULE, UNSEEN, SINGLE, FAULTS, ELSEWHERE)
 """In the order in which tables show them."""
 
 NOT_COUNTED = {
@@ -46,6 +48,7 @@ NOT_COUNTED = {
     "crash": "crashed the test process",
     "none-failed": "failed no test",
     "sampled": "ran a sample of the suite alone",
+    "other-commit": "tried at another commit failed tests that the evidence does not know",
     "unknown": "failed only tests that the evidence does not know",
 }
 """What sets a case apart, in the words of a report. None of these is in any figure."""
@@ -60,7 +63,7 @@ class Trial:
     commit: str
     """Where the change comes from; trials of one commit do not know each other's outcome."""
     time: float
-    """When the change was made, seconds since 1970."""
+    """When the change was made, seconds since 1970; NaN = unknown."""
     query: Query
     failed: frozenset[str] = frozenset()
     modified: frozenset[str] = frozenset()
@@ -69,6 +72,8 @@ class Trial:
     broken: str = ""
     """A key of NOT_COUNTED; empty where tests failed that can be judged."""
     title: str = ""
+    beside: str = ""
+    """FAULTS or ELSEWHERE: judged in this slice alone, knowing no history and being none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,10 @@ class OurCase:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All verdicts on one suite, our own strategy case by case, and what was set apart."""
+    """All verdicts on one suite, our own strategy case by case, and what was set apart.
+
+    `cases` are those of the headline, ALL.
+    """
 
     verdicts: tuple[Verdict, ...]
     cases: tuple[OurCase, ...]
@@ -131,27 +139,27 @@ def judge(
     verdicts: list[Verdict] = []
     cases: list[OurCase] = []
     apart: Counter[str] = Counter()
-    past = Past.none(len(store.tests))
-    ordered = sorted(trials, key=lambda t: (t.time, t.commit, t.case_id))
-    for (_, time), group in groupby(ordered, key=lambda t: (t.commit, t.time)):
+    nothing = Past.none(len(store.tests))
+    past = nothing
+    for group in _in_order(trials):
         outcomes = []
         for trial in group:
             progress()
             failed = _mask(store, trial.failed)
-            kind = trial.broken or ("" if failed.any() else "unknown")
-            if kind:
+            if kind := _not_counted(trial, failed):
                 apart[kind] += 1
                 continue
             moment = Moment(
-                trial.query, trial.time, store, past, seconds, collected,
-                setting.model, setting.rules, setting.freshness,
+                trial.query, trial.time, store, nothing if trial.beside else past, seconds,
+                collected, setting.model, setting.rules, setting.freshness,
             )  # fmt: skip
             rankings = {name: strategy(moment) for name, strategy in STRATEGIES.items()}
             verdicts.extend(_verdicts(trial, moment, rankings, randoms, setting.start_up))
-            cases.append(_our_case(trial, rankings[OURS], moment, failed))
-            outcomes.append(failed)
+            if not trial.beside:
+                cases.append(_our_case(trial, rankings[OURS], moment, failed))
+                outcomes.append(failed)
         for failed in outcomes:
-            past = past.after(failed, time)
+            past = past.after(failed, group[0].time)
     verdicts.sort(key=lambda verdict: SLICES.index(verdict.slice))
     suite = float(seconds.sum())
     return Judgement(tuple(verdicts), tuple(cases), dict(apart), len(store.tests), suite)
@@ -159,6 +167,8 @@ def judge(
 
 def slices_of(trial: Trial, store: EvidenceStore) -> dict[str, frozenset[str]]:
     """The slices that a trial is in, each with the failing tests that count there."""
+    if trial.beside:
+        return {trial.beside: trial.failed}
     touched = trial.modified | trial.added
     slices = {
         ALL: trial.failed,
@@ -175,6 +185,29 @@ def slices_of(trial: Trial, store: EvidenceStore) -> dict[str, frozenset[str]]:
     if len(trial.failed) == 1:
         slices[SINGLE] = trial.failed
     return slices
+
+
+def _in_order(trials: Sequence[Trial]) -> Iterator[list[Trial]]:
+    """Trials of one commit together, the earliest first; then those that stand beside, each alone.
+
+    Unknown times order nothing, which is why what stands beside is kept out of the order.
+    """
+    dated = [trial for trial in trials if not trial.beside]
+    dated.sort(key=lambda t: (t.time, t.commit, t.case_id))
+    for _, group in groupby(dated, key=lambda t: (t.commit, t.time)):
+        yield list(group)
+    beside = [trial for trial in trials if trial.beside]
+    yield from ([trial] for trial in sorted(beside, key=lambda t: t.case_id))
+
+
+def _not_counted(trial: Trial, failed: Mask) -> str:
+    """The key of NOT_COUNTED that sets a trial apart; empty where it is judged."""
+    if trial.broken:
+        return trial.broken
+    # Another commit's suite is another one: only what failed there and is known here compares.
+    if trial.beside == ELSEWHERE and int(failed.sum()) < len(trial.failed):
+        return "other-commit"
+    return "" if failed.any() else "unknown"
 
 
 def _verdicts(
