@@ -48,7 +48,11 @@ class Config:
         "AUTHORS*",
         ".gitignore",
     )
-    """Glob patterns of files whose change cannot break a test."""
+    """Glob patterns of files whose change cannot break a test.
+
+    Tests that name such a file or stand in it run nevertheless, and files below test folders are
+    only meant by a pattern that names such a folder.
+    """
     target: float = 0.10
     """Default budget as a share of suite time."""
     explore: float = 0.01

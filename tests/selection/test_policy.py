@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from foretest.config import Config
+from foretest.evidence.rows import SparseRows
 from foretest.evidence.store import EvidenceStore, empty
 from foretest.features.query import FileFacts, Query
 from foretest.records import FileStatus, Symbol, Why
@@ -135,7 +136,35 @@ def test_never_widen_is_obeyed(store: EvidenceStore, now: float, path: str) -> N
     verdict = verdict_of(store, now, facts(path))
     assert not verdict.run_all
     assert not verdict.always.any()
-    assert not any(path in notice for notice in verdict.notices)
+    assert verdict.notices[0] == f"Taken as harmless, since never_widen names them: {path}."
+
+
+def test_what_never_widen_waves_through_is_said_once(store: EvidenceStore, now: float) -> None:
+    verdict = verdict_of(store, now, *(facts(f"docs/page{n}.txt") for n in range(5)))
+    assert "docs/page0.txt, docs/page1.txt, docs/page2.txt and 2 more" in verdict.notices[0]
+    assert not any("page" in notice for notice in verdict.notices[1:])
+
+
+def test_never_widen_ends_at_test_folders(store: EvidenceStore, now: float) -> None:
+    verdict = verdict_of(store, now, facts("tests/cases/case.md"))
+    assert len(why(verdict, store)) == 6  # all below tests/
+    meant = Rules(never_widen=("tests/cases/*.md",))
+    assert not verdict_of(store, now, facts("tests/cases/case.md"), rules=meant).always.any()
+
+
+def test_never_widen_spares_tests_that_name_the_file(store: EvidenceStore, now: float) -> None:
+    verdict = verdict_of(store, now, facts("docs/schema.key"), facts("docs/schema.md"))
+    assert why(verdict, store) == {"tests/test_table.py::test_lookup": Why.WIDENED}
+    assert verdict.notices[0] == "1 test names docs/schema.key, which changed."
+    assert verdict.notices[1].endswith(" docs/schema.md.")
+
+
+def test_never_widen_spares_files_of_tests(store: EvidenceStore, now: float) -> None:
+    prose = ("README.md::README.md", *store.tests[1:])
+    known = dataclasses.replace(store, tests=prose)
+    verdict = verdict_of(known, now, facts("README.md"))
+    assert why(verdict, known) == {prose[0]: Why.CHANGED}
+    assert not any("README.md" in notice for notice in verdict.notices)
 
 
 @pytest.mark.parametrize("status", [FileStatus.SUBMODULE, FileStatus.UNMERGED, FileStatus.TYPE])
@@ -145,10 +174,28 @@ def test_statuses_that_hide_the_content_run_all(
     assert verdict_of(store, now, facts("src/app/parser.py", status=status)).run_all
 
 
-def test_data_runs_the_tests_that_name_it(store: EvidenceStore, now: float) -> None:
-    verdict = verdict_of(store, now, facts("share/schema.json"))
+def test_a_chance_word_does_not_narrow(store: EvidenceStore, now: float) -> None:
+    assert "share/schema.json" in verdict_of(store, now, facts("share/schema.json")).run_all
+
+
+def test_data_of_a_package_runs_the_tests_that_use_it(store: EvidenceStore, now: float) -> None:
+    apart = (*(f"pkg{symbol[3:]}" for symbol in store.symbols[:-1]), "lib/mod.py::make")
+    known = dataclasses.replace(store, symbols=apart, imports=SparseRows.empty(7, 4, weighted=True))
+    verdict = verdict_of(known, now, facts("lib/data/weather.json"))
+    assert why(verdict, known) == dict.fromkeys(
+        (
+            "tests/test_parser.py::TestDeep::test_nested",  # enters lib/mod.py
+            "tests/test_new.py::test_unmeasured",  # nothing is known of it
+            "other/test_far.py::test_far",  # names the file
+        ),
+        Why.WIDENED,
+    )
+    assert "lib/data/weather.json" in verdict.notices[0]
+
+
+def test_data_below_tests_runs_those_that_name_it(store: EvidenceStore, now: float) -> None:
+    verdict = verdict_of(store, now, facts("web/tests/schema.json"))
     assert why(verdict, store) == {"tests/test_table.py::test_lookup": Why.WIDENED}
-    assert "share/schema.json" in verdict.notices[0]
 
 
 def test_data_beside_tests_runs_them(store: EvidenceStore, now: float) -> None:

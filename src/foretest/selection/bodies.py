@@ -53,15 +53,11 @@ def _quotes(test: str, changed: dict[str, FileFacts]) -> bool:
     if not has_symbols(path):
         return True
     name = _name(test)
-    return (
-        path.endswith(".py")
-        and "." in name
-        and any(
-            _is_of_module(name, path)
-            if symbol.qualname == MODULE_LEVEL
-            else name.endswith(f".{symbol.qualname}")
-            for symbol in changed[path].touched
-        )
+    return path.endswith(".py") and any(
+        _is_of_module(name, path)
+        if symbol.qualname == MODULE_LEVEL
+        else name.endswith(f".{symbol.qualname}")
+        for symbol in changed[path].touched
     )
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foretest.changes.layout import is_test_file
+from foretest.changes.layout import TEST_FOLDERS, is_test_file
 from foretest.changes.words import words
 from foretest.evidence.rows import SparseRows
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import entries
+from foretest.features.paths import files_of
 from foretest.features.query import FileFacts, Query
 from foretest.records import FileStatus
 
@@ -57,6 +60,10 @@ _CODE = (
 )  # fmt: skip
 
 
+MOST_SAID = 3
+"""Files waved through that are said by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Widened:
     """What one file adds to the run: some tests, or all of them where `tests` is None."""
@@ -80,12 +87,38 @@ def has_symbols(path: str) -> bool:
 def widen(query: Query, store: EvidenceStore, never: Sequence[str]) -> list[Widened]:
     """Each changed file that evidence cannot see, with the tests it may break, and why."""
     found = []
+    waved: list[str] = []
     for file in query.files:
-        rule = None if matches(file.path, never) else _rule_of(file, store)
+        rule = _rule_of(file, store)
+        runs_itself = rule is _data and file.path in files_of(store.tests)[0]
+        waves = rule is not None and not runs_itself and _waved_through(file.path, never)
+        if waves or runs_itself:
+            rule = _named
         widened = rule(file, store) if rule else None
         if widened is not None:
             found.append(widened)
-    return found
+        elif waves:
+            waved.append(file.path)
+    return [*found, _said(waved, store)] if waved else found
+
+
+def _waved_through(path: str, never: Sequence[str]) -> bool:
+    """Whether `never_widen` speaks for the file: below test folders, if it names such a folder."""
+    if has_symbols(path) and is_test_file(path):
+        return False
+    below = _in_test_folder(path)
+    return matches(path, [p for p in never if not below or _in_test_folder(p)])
+
+
+def _in_test_folder(path: str) -> bool:
+    return not TEST_FOLDERS.isdisjoint(path.split("/")[:-1])
+
+
+def _said(waved: Sequence[str], store: EvidenceStore) -> Widened:
+    shown = ", ".join(waved[:MOST_SAID])
+    more = f" and {len(waved) - MOST_SAID:,} more" if len(waved) > MOST_SAID else ""
+    notice = f"Taken as harmless, since never_widen names them: {shown}{more}."
+    return Widened(np.zeros(len(store.tests), bool), notice, "never_widen names it")
 
 
 Rule = Callable[[FileFacts, EvidenceStore], Widened | None]
@@ -130,17 +163,36 @@ def _below(file: FileFacts, store: EvidenceStore) -> Widened:
 
 
 def _data(file: FileFacts, store: EvidenceStore) -> Widened | None:
-    """Tests that name the file, changed with it, or live beside it."""
+    """Tests beside a file of test data; tests that use the package which holds any other.
+
+    Words add tests, but never stand for the others: a file's name is often a common word.
+    """
     if file.status is FileStatus.MODE and not file.binary:
         return None
-    near = _mentioning(store, file.path) | linked(store, file.known_as) | beside(store, file.path)
+    if _among_tests(store, file.path):
+        near, link = beside(store, file.path), "lie beside it"
+    else:
+        near, link = _users_of_package(store, file.path), "use the package that holds it"
+        if not near.any():
+            return _every(file, "is a file that no evidence can see")
+    near |= _mentioning(store, _stem(file.path)) | linked(store, file.known_as)
     if not near.any():
         return _every(file, "is a file that no evidence can see")
     notice = (
-        f"{_count(near)} may read {file.path}, which no evidence can see: they name it, "
-        "changed with it or lie beside it."
+        f"{_count(near)} may read {file.path}, which no evidence can see: they {link}, "
+        "name it or changed with it."
     )
     return Widened(near, notice, f"may read {file.path}, which changed")
+
+
+def _named(file: FileFacts, store: EvidenceStore) -> Widened | None:
+    """Tests that name the file in full, though nothing else speaks for caution."""
+    near = _mentioning(store, file.path.rpartition("/")[2])
+    if file.status is FileStatus.MODE or not near.any():
+        return None
+    verb = "names" if near.sum() == 1 else "name"
+    notice = f"{_count(near)} {verb} {file.path}, which changed."
+    return Widened(near, notice, f"names {file.path}, which changed")
 
 
 def _deleted(file: FileFacts, store: EvidenceStore) -> Widened:
@@ -176,9 +228,55 @@ def _holds(rows: SparseRows, column: int) -> Mask:
     return held
 
 
-def _mentioning(store: EvidenceStore, path: str) -> Mask:
-    """Tests whose text has every word of the file's name."""
-    names = dict.fromkeys(words(path.rpartition("/")[2].partition(".")[0]))
+def _among_tests(store: EvidenceStore, path: str) -> bool:
+    """Whether a file lies among tests: in a folder named so, or in one of tests alone."""
+    if _in_test_folder(path):
+        return True
+    for folder in _folders(path):
+        if _in_folder(store, folder).any():
+            return not _sources(store, folder)
+    return False
+
+
+def _users_of_package(store: EvidenceStore, path: str) -> Mask:
+    """Tests that import or enter anything of the nearest folder that holds source code."""
+    users = np.zeros(len(store.tests), bool)
+    found = next(filter(None, (_sources(store, folder) for folder in _folders(path))), None)
+    if found is None:
+        return users
+    symbols = np.zeros(len(store.symbols), bool)
+    files = np.zeros(len(store.files), bool)
+    for source in found:
+        symbols[store.symbols_of_file(source)] = True
+        if source in store.file_index:
+            files[store.file_index[source]] = True
+    users[entries(store.coverage, symbols)[0]] = True
+    users[entries(store.imports, files)[0]] = True
+    # What is known of no use at all may use it.
+    unknown = ~store.has_coverage & (store.imports.row_counts() == 0)
+    return users | unknown if users.any() else users
+
+
+def _sources(store: EvidenceStore, folder: str) -> list[str]:
+    """The known files below a folder that are no tests."""
+    known = _known_sources(store.files, store.symbols)
+    return [path for path in known if path.startswith(f"{folder}/")]
+
+
+@lru_cache(maxsize=2)
+def _known_sources(files: tuple[str, ...], symbols: tuple[str, ...]) -> tuple[str, ...]:
+    known = dict.fromkeys((*files, *(symbol.partition("::")[0] for symbol in symbols)))
+    return tuple(path for path in known if not is_test_file(path))
+
+
+def _folders(path: str) -> list[str]:
+    """The folders above a file, the nearest first, the root left out."""
+    return [str(folder) for folder in PurePosixPath(path).parents if str(folder) != "."]
+
+
+def _mentioning(store: EvidenceStore, text: str) -> Mask:
+    """Tests whose text has every word of the given one."""
+    names = dict.fromkeys(words(text))
     places = [store.text.place.get(word) for word in names]
     if not places or None in places:
         return np.zeros(len(store.tests), bool)
@@ -191,12 +289,10 @@ def _mentioning(store: EvidenceStore, path: str) -> Mask:
 
 def beside(store: EvidenceStore, path: str) -> Mask:
     """Tests of the nearest folder above the file that holds any, the root left out."""
-    folder = path.rpartition("/")[0]
-    while folder:
+    for folder in _folders(path):
         near = _in_folder(store, folder)
         if near.any():
             return near
-        folder = folder.rpartition("/")[0]
     return np.zeros(len(store.tests), bool)
 
 
@@ -204,6 +300,10 @@ def _in_folder(store: EvidenceStore, folder: str) -> Mask:
     prefix = f"{folder}/"
     found = (test.startswith(prefix) for test in store.tests)
     return np.fromiter(found, bool, len(store.tests))
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].partition(".")[0]
 
 
 def _suffix(path: str) -> str:
