@@ -90,8 +90,8 @@ class Workspace:
     def close(self) -> None:
         """Remove the tree and give the place free."""
         place = self.tree.parent
-        _remove(self.temporary)
-        _remove(place)  # before the lock is let go: a newcomer may take the same place at once
+        _remove_for_good(self.temporary)
+        _remove_for_good(place)  # before the lock is let go: a newcomer may take the same place at once
         self._held.close()
         with suppress(ForetestError):
             _git(place.parent.parent / "mirror.git", "worktree", "prune")
