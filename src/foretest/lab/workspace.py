@@ -91,7 +91,7 @@ class Workspace:
         """Remove the tree and give the place free."""
         place = self.tree.parent
         _remove_for_good(self.temporary)
-        _remove_for_good(place)  # before the lock is let go: a newcomer may take the same place at once
+        _remove_for_good(place)  # before the lock is let go: a newcomer may take the place at once
         self._held.close()
         with suppress(ForetestError):
             _git(place.parent.parent / "mirror.git", "worktree", "prune")
