@@ -155,12 +155,41 @@ def test_a_long_test_does_not_block_a_small_budget() -> None:
 
 
 @given(suites.filter(lambda s: len(s[0]) > 3), st.floats(0.05, 1))
-def test_at_least_half_of_the_budget_is_used(suite: Suite, share: float) -> None:
+def test_at_least_half_of_the_budget_is_used_or_kept_for_better(suite: Suite, share: float) -> None:
     scores, seconds, _ = suite
     given_ = allocate((scores, seconds, [False] * len(scores)), Budget(share=share))
     left = [seconds[row] for row in given_.rest]
-    if left and min(left) <= given_.seconds:  # else no test that is left may follow yet
-        assert given_.seconds >= 0.5 * given_.limit - 1e-9
+    used = given_.seconds >= 0.5 * given_.limit - 1e-9
+    if left and min(left) <= given_.seconds and not used:  # else none that is left may follow yet
+        costs = np.maximum(seconds, max(float(np.quantile(seconds, BALANCED.floor)), 1e-6))
+        value = np.array(scores) / costs**BALANCED.exponent
+        assert seconds[given_.rest[0]] <= BALANCED.patience * sum(seconds) * (1 + 1e-9)
+        fillers = [v for v, s in zip(value, seconds, strict=True) if s <= given_.seconds]
+        assert min(fillers) < BALANCED.comparable * value[given_.rest[0]]
+
+
+def test_near_certain_failures_do_not_wait_behind_fillers() -> None:
+    scores = np.array([0.918, *[0.017] * 17, 0.918], np.float32)
+    seconds = np.array([1.05, *[0.9] * 8, *[1.0] * 9, 1.04])
+    given_ = choose(scores, seconds, np.zeros(19, bool), Budget(share=0.12))
+    assert given_.scored.tolist() == [18, 0]
+    order = running_order(scores, seconds, BALANCED, float(seconds.sum()))
+    assert sorted(order.tolist()) == list(range(19))
+
+
+def test_among_tests_of_like_value_the_longer_waits() -> None:
+    scores = np.array([0.9, *[0.4] * 18], np.float32)
+    seconds = np.array([1.6, *[1.0] * 18])
+    order = running_order(scores, seconds, BALANCED, float(seconds.sum()))
+    assert order.tolist()[:3] == [1, 2, 0]
+
+
+@given(suites)
+def test_the_order_holds_each_test_once(suite: Suite) -> None:
+    scores, seconds = np.array(suite[0], np.float32), np.array(suite[1], float)
+    for strategy in STRATEGIES.values():
+        order = running_order(scores, seconds, strategy, float(seconds.sum()))
+        assert sorted(order.tolist()) == list(range(len(seconds)))
 
 
 def test_strategies_differ_where_tiny_tests_flood() -> None:

@@ -71,11 +71,11 @@ def test_rules_alone_over_the_budget_are_said(store: EvidenceStore, now: float) 
 
 
 def test_caution_comes_after_what_was_changed(store: EvidenceStore, now: float) -> None:
-    data = FileFacts("share/schema.json")
+    data = FileFacts("web/tests/schema.json")
     body = FileFacts("other/test_far.py", touched=(Symbol("other/test_far.py", "test_far"),))
     selection = run(store, now, Query((data, body)))
     assert [c.why for c in selection.chosen[:2]] == [Why.CHANGED, Why.WIDENED]
-    assert selection.chosen[1].reason == "may read share/schema.json, which changed"
+    assert selection.chosen[1].reason == "may read web/tests/schema.json, which changed"
 
 
 def test_run_all_orders_and_leaves_nothing(store: EvidenceStore, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,10 @@ class Strategy:
     """Quantile of the suite's seconds below which a shorter test is worth no more."""
     growth: float = 1.0
     """A test waits until it prolongs the run so far by at most this factor."""
+    comparable: float = 0.25
+    """It waits only behind tests of at least this share of its own value."""
+    patience: float = 0.1
+    """Share of suite time up to which that holds; a longer test waits behind any."""
     start: float = 0.005
     """Share of suite time up to which a test need not wait; nor does one at or below the floor."""
 
@@ -110,39 +115,82 @@ def running_order(
     floor = max(float(np.quantile(seconds, strategy.floor)), 1e-6)
     value = scores / np.maximum(seconds, floor) ** strategy.exponent
     order = np.lexsort((seconds, -value)).astype(np.int64, copy=False)
-    return _let_wait(order, seconds, strategy, max(strategy.start * suite_seconds, floor))
+    start = max(strategy.start * suite_seconds, floor)
+    return _let_wait(order, value, seconds, strategy, start, strategy.patience * suite_seconds)
 
 
-def _let_wait(order: Rows, seconds: Floats, strategy: Strategy, start: float) -> Rows:
+def _let_wait(
+    order: Rows, value: Floats, seconds: Floats, strategy: Strategy, start: float, patience: float
+) -> Rows:
     """Hold each test back until it prolongs the run so far by at most `growth`.
 
     A prefix that ends before a test too long for the budget wastes what is left. Skipping that test
     would use it, but then a larger budget may drop what a smaller one ran. Waiting keeps budgets
-    nested and every budget beyond `start` (seconds) at least half used.
+    nested and every budget beyond `start` (seconds) at least half used, unless what would fill it
+    is worth less than `comparable` of a test that is at most
+    `patience` (seconds) long.
     """
     costs: list[float] = seconds.tolist()
+    worth: list[float] = value.tolist()
     longest = max(costs, default=0.0)
-    waiting: list[tuple[float, int, int]] = []
-    result: list[int] = []
-    spent = 0.0
+    run = _Run(costs, start, strategy.growth)
+    urgent: deque[int] = deque()  # those that wait within patience, by value
     place = 0
     for place, row in enumerate(order.tolist()):
-        if not waiting and longest <= max(start, strategy.growth * spent):
+        while urgent and worth[row] < strategy.comparable * worth[urgent[0]]:
+            first = urgent.popleft()
+            if first in run.waiting:
+                run.take(first)
+        run.take_affordable()
+        if not run.waiting and longest <= run.reach:
             break
-        cost = costs[row]
-        if cost > max(start, strategy.growth * spent):
-            heapq.heappush(waiting, (cost, place, row))
-            continue
-        result.append(row)
-        spent += cost
-        while waiting and waiting[0][0] <= max(start, strategy.growth * spent):
-            cost, _, row = heapq.heappop(waiting)
-            result.append(row)
-            spent += cost
+        if costs[row] > run.reach:
+            run.hold(row, place)
+            if costs[row] <= patience:
+                urgent.append(row)
+        else:
+            run.take(row)
+            run.take_affordable()
     else:
         place = len(order)
-    late = [row for _, _, row in sorted(waiting)]
-    return np.concatenate((np.array(result, np.int64), order[place:], np.array(late, np.int64)))
+    return np.concatenate((np.array(run.rows, np.int64), order[place:], run.late()))
+
+
+class _Run:
+    """A run in the making: the tests so far, and those that wait for it to grow."""
+
+    def __init__(self, costs: list[float], start: float, growth: float) -> None:
+        self.costs, self.start, self.growth = costs, start, growth
+        self.rows: list[int] = []
+        self.spent = 0.0
+        self.waiting: set[int] = set()
+        self._shortest: list[tuple[float, int, int]] = []
+
+    @property
+    def reach(self) -> float:
+        """Seconds of the longest test that need not wait."""
+        return max(self.start, self.growth * self.spent)
+
+    def take(self, row: int) -> None:
+        self.waiting.discard(row)
+        self.rows.append(row)
+        self.spent += self.costs[row]
+
+    def hold(self, row: int, place: int) -> None:
+        self.waiting.add(row)
+        heapq.heappush(self._shortest, (self.costs[row], place, row))
+
+    def take_affordable(self) -> None:
+        """Take those that have waited long enough, the shortest first."""
+        while self._shortest and self._shortest[0][0] <= self.reach:
+            row = heapq.heappop(self._shortest)[2]
+            if row in self.waiting:
+                self.take(row)
+
+    def late(self) -> Rows:
+        """Those that still wait, the shortest first."""
+        rows = [row for _, _, row in sorted(self._shortest) if row in self.waiting]
+        return np.array(rows, np.int64)
 
 
 def explore_rest(rest: Rows, seconds: Floats, allowed: float, seed: str) -> tuple[Rows, Floats]:
