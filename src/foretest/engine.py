@@ -18,18 +18,17 @@ from foretest import decisions
 from foretest.bundle import Bundle
 from foretest.changes.diff import read_change
 from foretest.changes.git import Repository
-from foretest.changes.layout import is_test_module
-from foretest.changes.symbols import is_source, outline
 from foretest.config import Config, load_config, unread_settings
 from foretest.errors import ForetestError
 from foretest.evidence.collect import stale_tests
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import DAY, build
-from foretest.features.query import query_of, unit_of
+from foretest.features.query import query_of
 from foretest.models.formula import Formula
 from foretest.records import Budget, Choice, Selection, Why
 from foretest.selection.compose import select as compose
 from foretest.selection.everything import everything
+from foretest.selection.existing import units_now
 from foretest.selection.explanation import Explainer
 from foretest.selection.policy import Freshness, Rules
 from foretest.selection.shards import Bin, shard
@@ -148,38 +147,6 @@ def tomorrow(now: float) -> float:
     return math.ceil(now / DAY) * DAY
 
 
-def units_now(repo: Repository, store: EvidenceStore, head: str | None) -> tuple[str, ...] | None:
-    """The tests that exist now: those of the store, corrected by the test files changed since.
-
-    None where the store's commit is not at hand, so that nothing can be told.
-    """
-    try:
-        since = repo.diff_paths(store.commit, head)
-    except ForetestError:
-        return None
-    moved = {path for path in since if is_test_module(path)}
-    if not moved:
-        return None
-    sources = repo.read_many(head, [path for path in sorted(moved) if is_source(path)])
-    outlines = {path: outline(path, source) for path, source in sources.items()}
-    found = {
-        unit
-        for each in outlines.values()
-        for span in each.symbols
-        if (unit := unit_of(span.symbol)) is not None
-    }
-    # A test that a class inherits has no body in its file: only a vanished file lets it go.
-    bodies = {str(test): bool(digest) for test, digest in _digests(store, moved)}
-    kept = [
-        test
-        for test in store.tests
-        if (file := test.partition("::")[0]) not in moved
-        or test in found
-        or (file in outlines and not bodies[test])
-    ]
-    return (*kept, *sorted(found.difference(kept)))
-
-
 def freshness(repo: Repository, store: EvidenceStore, head: str | None) -> Freshness:
     """How many commits lie between the evidence and the state to be judged."""
     past = repo.ancestors(head or repo.head(), REMEMBERED)
@@ -261,11 +228,6 @@ def stale_units(start: Path, *, base: str | None = None) -> frozenset[str]:
 def read_bundle(config: Config) -> Bundle:
     """The bundle of a repository. Raises NoBundle, BadBundle, NewerBundle."""
     return bundles.read(config.bundle_path)
-
-
-def _digests(store: EvidenceStore, files: set[str]) -> list[tuple[str, str]]:
-    pairs = zip(store.tests, store.test_symbols_digest, strict=True)
-    return [(test, digest) for test, digest in pairs if test.partition("::")[0] in files]
 
 
 def _kept(config: Config, selection: Selection) -> Selection:
