@@ -29,7 +29,12 @@ Progress = Callable[[str, int, int], None]
 """Called with a stage, what is done and the whole."""
 
 MOST_SECONDS = 150.0
-"""For undoing changes, so that the whole stays under five minutes on two cores."""
+LEAST_SECONDS = 30.0
+"""For undoing changes: what is left of the whole, within these bounds."""
+
+WHOLE = 200.0
+"""Seconds up to the end of undoing, so that with installation before it and judging after it the
+whole stays under five minutes on two cores, however slow the stages before."""
 
 HUNKS = 30
 """Of one release: it holds the work of months, many times what a commit holds."""
@@ -64,7 +69,7 @@ def run_demo(
     out = out.resolve()
     config = _history(out, project, progress)
     bundle, baseline = _evidence(config, progress)
-    _undo(config, bundle.store.commit, baseline, workers, within, progress)
+    _undo(config, bundle.store.commit, baseline, workers, within, began + WHOLE, progress)
     newest = bundle.store.commit
     cases = [c for c in read_cases(config.state / LAB / CASES) if c.commit == newest]
     repo = Repository.open(config.root)
@@ -144,6 +149,7 @@ def _undo(
     baseline: Baseline,
     workers: int,
     within: float,
+    until: float,
     progress: Progress,
 ) -> Tally:
     """Take past changes back, hunk by hunk, and run the whole suite on each."""
@@ -160,7 +166,7 @@ def _undo(
         config,
         candidates,
         workers=workers,
-        budget_seconds=within,
+        budget_seconds=min(within, max(LEAST_SECONDS, until - time.monotonic())),
         out=config.state / LAB,
         progress=told,
         commit=commit,
