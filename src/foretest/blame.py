@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from foretest.bundle import Bundle
 from foretest.changes.diff import read_change
-from foretest.changes.git import Commit, Repository
+from foretest.changes.git import Commit, Repository, repository_key
 from foretest.config import Config
 from foretest.engine import read_bundle
 from foretest.errors import ForetestError, StateNotFound
@@ -138,7 +138,7 @@ def blame(
     """
     repo = Repository.open(config.root)
     newest = repo.resolve(bad)
-    runs = list(Lake(config.state / "lake").events(config.repository or repo.key()))
+    runs = list(Lake(config.state / "lake").events(repository_key(config, repo)))
     units = [TestId.parse(test).unit for test in tests] or _last_failures(runs)
     if not units:
         raise StateNotFound("No recorded run has a failing test.", "Name the test to look at.")

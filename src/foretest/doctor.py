@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from foretest.changes.git import Repository
+from foretest.changes.git import Repository, repository_key
 from foretest.config import Config, load_config, unread_settings
 from foretest.errors import ForetestError
 
@@ -52,7 +52,7 @@ def examine(start: Path) -> list[Finding]:
 
 def _history(repo: Repository, config: Config) -> Iterator[Finding]:
     head = repo.head()
-    yield Finding("ok", f"Repository {config.repository or repo.key()} at {head[:10]}.")
+    yield Finding("ok", f"Repository {repository_key(config, repo)} at {head[:10]}.")
     if repo.is_shallow():
         yield Finding(
             "bad", "The clone is shallow: its history ends early.", "git fetch --unshallow"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ import numpy as np
 
 from foretest import bundle as bundles
 from foretest.bundle import Bundle
-from foretest.changes.git import Repository
+from foretest.changes.git import Repository, repository_key
 from foretest.config import Config
 from foretest.durable import lock
 from foretest.engine import ensure_state, read_bundle
@@ -108,6 +108,7 @@ def learn(
         else:
             needed = True if undo or faults else None
             store, baseline = trace_suite(repo, config, commit, previous, plain=needed)
+        store = replace(store, repository=repository_key(config, repo))
         progress("Tracing the suite", 1, 1)
         notices.extend(_said(baseline))
         bundles.write(config.bundle_path, Bundle(store, lineage=_lineage(commit, baseline)))

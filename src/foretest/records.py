@@ -50,7 +50,9 @@ class Configuration:
 
     os: str
     python: str
+    """Major and minor version: 3.11."""
     flags: tuple[str, ...] = ()
+    """What else tells runs apart (a database, a build); only a caller that knows it sets it."""
 
     @property
     def key(self) -> str:

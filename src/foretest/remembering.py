@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from foretest import bundle as bundles
 from foretest import decisions
-from foretest.changes.git import Repository
+from foretest.changes.git import Repository, repository_key
 from foretest.config import Config
 from foretest.durable import claimed, lock
 from foretest.engine import ensure_state, read_bundle
@@ -82,7 +82,8 @@ def record(
     notices: list[str] = []
     spooled = () if reports else finished(config.state / SPOOL)
     known = known_tests(config, notices)
-    origin = Origin(config.repository or repo.key(), commit or repo.head(), run_id=run_id or "")
+    key = repository_key(config, repo)
+    origin = Origin(key, commit, repo.head(), run_id=run_id or "")
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
     with lock(config.state / "record.lock"):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0

@@ -180,3 +180,11 @@ def test_readers_of_a_table_are_told(store: EvidenceStore, now: float) -> None:
 
 def test_failures_are_told(store: EvidenceStore, now: float) -> None:
     assert "failed 100 days ago" in explainer(store, now).sentences(3)
+
+
+def test_where_nothing_changed_only_rules_choose(store: EvidenceStore, now: float) -> None:
+    nothing = run(store, now, Query(), budget=Budget(share=0.5))
+    assert not [c for c in nothing.chosen if c.why in (Why.SCORE, Why.EXPLORED)]
+    assert any("Nothing changed" in notice for notice in nothing.notices)
+    everything = run(store, now, Query(), budget=Budget(share=1.0))
+    assert len(everything.chosen) == len(store.tests)

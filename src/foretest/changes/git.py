@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foretest.changes.runner import finish, stream
-from foretest.config import STATE_DIRECTORY
+from foretest.config import STATE_DIRECTORY, Config
 from foretest.errors import EmptyRepository, MissingBase, NotARepository, ShallowClone
 from foretest.records import FileStatus
 
@@ -389,3 +389,8 @@ def _tokens(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _text(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
+
+
+def repository_key(config: Config, repo: Repository) -> str:
+    """What everything recorded about a repository stands under: what is set, else what git says."""
+    return config.repository or repo.key()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foretest.changes.diff import read_change
-from foretest.changes.git import Repository
+from foretest.changes.git import Repository, repository_key
 from foretest.config import Config
 from foretest.durable import lock, refused, sync_directory, write_text
 from foretest.errors import SuiteFailed
@@ -169,7 +169,7 @@ class _Campaign:
         self.known = known
         self.select_tests = select_tests
         self.progress = progress
-        self.key = config.repository or repo.key()
+        self.key = repository_key(config, repo)
         self.tally = Tally()
         self.began = time.monotonic()
         self.deadline = float("inf")

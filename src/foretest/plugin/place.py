@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from foretest.errors import ForetestError
+from foretest.errors import BadConfiguration, ForetestError
 from foretest.records import TestId
+
+if TYPE_CHECKING:
+    from foretest.changes.git import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,20 @@ def find_place(*starts: Path) -> Place:
         head = repository.head()
         # Untracked files are the normal case where tests run: caches, build output, environments.
         dirty = repository.run("status", "--porcelain", "-z", "--untracked-files=no")
-        return Place(root, repository.key(), head, None if dirty else head)
+        return Place(root, _key(repository), head, None if dirty else head)
     except ForetestError:  # no git program, no commit yet: the engine names the reason
         return Place(root)
+
+
+def _key(repository: Repository) -> str:
+    """The key under which `record` looks for runs; what is wrong in settings, the engine says."""
+    from foretest.changes.git import repository_key
+    from foretest.config import Config, load_config
+
+    try:
+        return repository_key(load_config(repository.root), repository)
+    except BadConfiguration:
+        return repository_key(Config(repository.root), repository)
 
 
 def repository_root(start: Path) -> Path | None:

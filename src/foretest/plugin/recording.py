@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ import pytest
 
 from foretest.plugin.attempts import Attempt, Attempts
 from foretest.plugin.place import Names, Place
-from foretest.records import Configuration
 
 if TYPE_CHECKING:
     from foretest.results.report import ReportWriter
@@ -75,16 +73,15 @@ def open_reports(
     """A writer for each path, their headers written."""
     if not paths:
         return ()
-    from foretest.results.report import ReportWriter
+    from foretest.results.report import ReportWriter, here
 
-    here = Configuration(platform.system().lower(), platform.python_version())
     return tuple(
         ReportWriter(
             path,
             run_id=run_id,
             repository=place.repository,
             commit=place.commit,
-            configuration=here,
+            configuration=here(),
             shard=shard,
             decision_id=decision_id,
         )

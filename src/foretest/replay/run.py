@@ -103,8 +103,8 @@ def replay(
     )
     if not judgement.verdicts:
         raise NothingToReplay(
-            f"Of {len(trials):,} changes tried, none broke a test that can be judged here: there is "
-            "nothing to judge by.",
+            f"Of {len(trials):,} changes tried, none broke a test that can be judged here: "
+            "there is nothing to judge by.",
             "Run 'foretest learn --undo 100 --within 10m' to try more past changes.",
         )
     lines = tabulate(judgement.verdicts, OURS)

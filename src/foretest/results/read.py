@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +23,12 @@ class Origin:
 
     repository: str = ""
     commit: str | None = None
+    """The state that ran, where somebody said so."""
+    head: str | None = None
+    """The state that a report of a format without states presumably ran at.
+
+    Never that of the plugin's own report: where it names none, the work tree had been edited.
+    """
     configuration: Configuration | None = None
     """None means the interpreter and system that read the report."""
     run_id: str = ""
@@ -91,8 +95,8 @@ def _junit(path: Path, begin: bytes, units: Units, origin: Origin) -> ReadReport
     run = TestRun(
         run_id=origin.run_id or _content_id(path),
         repository=origin.repository,
-        commit=origin.commit,
-        configuration=origin.configuration or here(),
+        commit=origin.commit or origin.head,
+        configuration=origin.configuration or report.here(),
         occurred_at=entries.began or datetime.fromtimestamp(path.stat().st_mtime, UTC),
         received_at=received,
         results=tuple(entries.results),
@@ -102,11 +106,6 @@ def _junit(path: Path, begin: bytes, units: Units, origin: Origin) -> ReadReport
         complete=not entries.problem,
     )
     return ReadReport(clean(run), skipped, entries.unmatched)
-
-
-def here() -> Configuration:
-    """The configuration of this very process."""
-    return Configuration(platform.system().lower(), f"{sys.version_info[0]}.{sys.version_info[1]}")
 
 
 def _content_id(path: Path) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +23,11 @@ VERSION = 1
 
 _LINE_LIMIT = 1 << 20
 """Characters of the longest line that is read: no honest result comes near."""
+
+
+def here() -> Configuration:
+    """The configuration of this very process: patch releases of Python count as one."""
+    return Configuration(platform.system().lower(), f"{sys.version_info[0]}.{sys.version_info[1]}")
 
 
 class ReportWriter:

@@ -15,7 +15,7 @@ from foretest.features.query import Query
 from foretest.models.contract import Model, Scores, predict
 from foretest.models.formula import Formula
 from foretest.records import Budget, Choice, Selection, Why
-from foretest.selection.budget import BALANCED, Allocation, Strategy, choose
+from foretest.selection.budget import BALANCED, Allocation, Strategy, choose, limit_seconds
 from foretest.selection.explanation import Explainer
 from foretest.selection.policy import Freshness, Rules, Verdict, apply_rules
 
@@ -60,6 +60,10 @@ def select(
     )
     suite = _Suite(store, predict(model, frame), verdict)
     allowed = Budget() if verdict.run_all else widened(budget, verdict.factor)
+    if not query.files and math.isfinite(limit_seconds(allowed, 1.0)):
+        # Where nothing changed, no score means anything: only the rules choose.
+        verdict.notices.append("Nothing changed: only tests that always run are selected.")
+        allowed = Budget(share=0.0)
     given = choose(
         suite.scores[suite.rows],
         suite.seconds[suite.rows],
@@ -152,7 +156,7 @@ class _Suite:
 
 def _overspent(given: Allocation, suite: _Suite) -> tuple[str, ...]:
     """Say it where the rules alone take more than the budget."""
-    if given.seconds <= given.limit * (1 + 1e-6):
+    if given.seconds <= given.limit * (1 + 1e-6) or not given.limit:
         return ()
     taken, n = suite.seconds[suite.rows[given.always]].sum(), len(given.always)
     return (
