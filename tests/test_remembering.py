@@ -14,10 +14,11 @@ from foretest import remembering
 from foretest.bundle import read
 from foretest.config import load_config
 from foretest.durable import lock
+from foretest.evidence.traced import TracedRun, write_traced
 from foretest.history.catalogue import Catalogue
 from foretest.history.lake import Lake
 from foretest.records import Configuration
-from foretest.results.report import ReportWriter
+from foretest.results.report import ReportWriter, here
 from small_project import UNITS, Project
 
 JUNIT = """<testsuite name="s">
@@ -97,6 +98,40 @@ def test_a_damaged_report_in_the_spool_is_set_aside(project: Project) -> None:
     assert "report-bad.jsonl" in done.err
     assert [f.name for f in bad.parent.iterdir()] == ["report-bad.jsonl.damaged"]
     assert project.foretest("record").check().err == ""
+
+
+def test_one_damaged_coverage_file_costs_no_other(project: Project) -> None:
+    spool = project.state / "spool"
+    good, bad = spool / "coverage-a.jsonl", spool / "coverage-b.jsonl.gz"
+    spool.mkdir()
+    bad.write_bytes(b"nonsense")
+    unit = "tests/test_stock.py::test_total"
+    run = TracedRun(("src/shop/stock.py",), ((0, "brand_new"),), {unit: [0]})
+    write_traced(good, run, project.git("rev-parse", "HEAD"))
+    done = project.foretest("record").check()
+    assert "coverage-b.jsonl.gz cannot be read" in done.err
+    store = read(project.bundle).store
+    assert store.symbols[store.coverage.row(store.test_index[unit])[0]].endswith("brand_new")
+    assert [file.name for file in spool.iterdir()] == ["coverage-b.jsonl.gz.damaged"]
+    assert project.foretest("record").check().err == ""
+
+
+def test_a_run_of_an_edited_tree_is_no_commits(project: Project) -> None:
+    project.state.mkdir(exist_ok=True)
+    project.break_tax()
+    project.pytest("--foretest=observe").check(1)
+    project.foretest("record").check()
+    (run,) = Lake(project.state / "lake").events(repository(project))
+    assert run.commit is None
+    assert run.configuration == here()
+
+
+def test_the_name_in_the_settings_is_the_name_of_the_history(project: Project) -> None:
+    project.write("foretest.toml", 'repository = "shop"\n', commit="name")
+    project.pytest("--foretest=observe").check()
+    project.foretest("record").check()
+    assert [run.repository for run in Lake(project.state / "lake").events("shop")] == ["shop"]
+    assert counted(project) == 1
 
 
 def test_a_report_still_being_written_is_left_alone(project: Project) -> None:

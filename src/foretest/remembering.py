@@ -28,6 +28,7 @@ from foretest.errors import (
 )
 from foretest.evidence.collect import refresh
 from foretest.evidence.store import EvidenceStore
+from foretest.evidence.traced import TracedRun, read_traced
 from foretest.history import state as states
 from foretest.history.catalogue import FILE, Catalogue
 from foretest.history.lake import Lake
@@ -37,6 +38,8 @@ from foretest.results.report import merge
 
 SPOOL = "spool"
 """Where `pytest --foretest` leaves reports and coverage, under the state directory."""
+DAMAGED = ".damaged"
+"""Ending of what lies in the spool and cannot be read."""
 PATIENCE = 30.0
 """Seconds to wait for another process that holds the bundle, such as `learn`."""
 
@@ -180,9 +183,9 @@ def _read(
 
 
 def _set_aside(path: Path) -> None:
-    """Keep a spooled report that nobody can read where it is not read again and again."""
+    """Keep a spooled file that nobody can read where it is not read again and again."""
     with suppress(OSError):
-        path.replace(path.with_name(f"{path.name}.damaged"))
+        path.replace(path.with_name(f"{path.name}{DAMAGED}"))
 
 
 def _catalogue(config: Config, runs: Sequence[TestRun]) -> None:
@@ -197,22 +200,22 @@ def _catalogue(config: Config, runs: Sequence[TestRun]) -> None:
 def _fold(config: Config, repo: Repository, repository: str, notices: list[str]) -> None:
     """Bring history and coverage in the bundle up to what the lake and the spool hold."""
     state = _history(config, repository, notices)
-    spooled = sorted((config.state / SPOOL).glob("coverage*.jsonl*"))
+    found = sorted((config.state / SPOOL).glob("coverage*.jsonl*"))
+    spooled = [path for path in found if path.suffix != DAMAGED]
     try:
         with lock(config.state / "learn.lock", PATIENCE):
             bundle = _bundle(config)
             if bundle is None:
                 return
             store = with_history(bundle.store, state)
-            if spooled:
-                store = _refreshed(store, spooled, repo, notices)
+            store, folded = _refreshed(store, spooled, repo, notices)
             bundles.write(config.bundle_path, replace(bundle, store=store))
     except Busy:
         notices.append("The bundle is being learnt anew: the next `foretest record` brings it on.")
         return
     except (BadBundle, NewerBundle):
         return  # said already: the lake holds the history until there is a bundle to carry it
-    _clear(spooled)
+    _clear(folded)
 
 
 def _history(config: Config, repository: str, notices: list[str]) -> states.State:
@@ -231,12 +234,22 @@ def _history(config: Config, repository: str, notices: list[str]) -> states.Stat
 
 def _refreshed(
     store: EvidenceStore, spooled: Sequence[Path], repo: Repository, notices: list[str]
-) -> EvidenceStore:
+) -> tuple[EvidenceStore, tuple[Path, ...]]:
+    """The store with the coverage of every readable file, and the files whose content it holds."""
+    runs: dict[Path, TracedRun] = {}
+    for path in spooled:
+        try:
+            runs[path] = read_traced(path)
+        except BadReport as error:
+            notices.append(str(error))
+            _set_aside(path)
+    if not runs:
+        return store, ()
     try:
-        return refresh(store, spooled, repo=repo)
+        return refresh(store, tuple(runs.values()), repo=repo), tuple(runs)
     except ForetestError as error:
-        notices.append(f"Coverage from the last runs could not be used: {error}")
-        return store
+        notices.append(f"Coverage from the last runs waits for the next `record`: {error}")
+        return store, ()
 
 
 def _clear(paths: Sequence[Path]) -> None:

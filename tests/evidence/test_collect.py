@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_refresh_reads_new_words_from_the_work_tree(repo: Repository, store: Evi
         fresh.test_symbols_digest[fresh.test_index[NAME]]
         != store.test_symbols_digest[store.test_index[NAME]]
     )
-    assert fresh.coverage_commits[fresh.coverage_commit[fresh.test_index[NAME]]] == ""
+    assert commit_of(fresh, NAME) == store.commit
 
 
 def change(*paths: str) -> Change:
@@ -212,3 +213,34 @@ def test_a_repository_without_tests(repo: Repository) -> None:
     store.check()
     assert store.tests == ()
     assert "src/lib.py::area" in store.symbol_index
+
+
+def commit_of(store: EvidenceStore, unit: str) -> str:
+    return store.coverage_commits[store.coverage_commit[store.test_index[unit]]]
+
+
+def failed(units: dict[str | None, list[str]], commit: str | None) -> TracedRun:
+    return replace(traced(units, commit), partial=frozenset(u for u in units if u))
+
+
+def test_a_test_that_did_not_pass_keeps_what_it_entered_before(store: EvidenceStore) -> None:
+    fresh = refresh(store, [failed({NAME: ["src/lib.py::area"]}, "c2")])
+    assert entered(fresh, NAME) == entered(store, NAME) | {"src/lib.py::area"}
+    assert commit_of(fresh, NAME) == store.commit
+    new = "tests/test_name.py::test_new"
+    fresh = refresh(store, [failed({new: ["src/lib.py::area"]}, "c2")])
+    assert (entered(fresh, new), commit_of(fresh, new)) == ({"src/lib.py::area"}, "c2")
+
+
+def test_a_test_that_ends_where_it_always_did_is_up_to_date(store: EvidenceStore) -> None:
+    same = [name for name in FULL[NAME] if name]
+    assert commit_of(refresh(store, [failed({NAME: same}, "c2")]), NAME) == "c2"
+
+
+def test_coverage_of_an_edited_tree_adds_and_keeps_its_age(store: EvidenceStore) -> None:
+    same = [*FULL[NAME], "src/lib.py::area"]
+    for seen in ([], same):
+        fresh = refresh(store, [traced({NAME: seen})])
+        assert entered(fresh, NAME) == entered(store, NAME) | set(seen)
+        assert commit_of(fresh, NAME) == store.commit
+        assert entered(fresh, SQUARE) == entered(store, SQUARE)

@@ -76,8 +76,11 @@ def refresh(
 ) -> EvidenceStore:
     """Replace the coverage of the tests that were traced; all other tests keep theirs.
 
-    `commit` stands in for runs that do not name their own. With `repo`, words and digests of the
-    traced tests are read again too. What describes the whole repository stays at `store.commit`.
+    What a test entered without passing, or in a work tree that no commit describes, adds to its
+    old coverage, whose commit stays unless all of that was entered again: coverage never reads as
+    younger than it is. `commit` stands in for runs that do not name their own. With `repo`, words
+    and digests of the traced tests are read again too. What describes the whole repository stays
+    at `store.commit`.
     """
     runs = [t if isinstance(t, TracedRun) else read_traced(t) for t in traced]
     runs = [r if r.commit else replace(r, commit=commit) for r in runs]
@@ -186,9 +189,13 @@ def _traced_symbols(runs: Iterable[TracedRun]) -> list[str]:
 
 
 def _with_coverage(store: EvidenceStore, runs: Sequence[TracedRun]) -> EvidenceStore:
-    """Rows of traced tests anew, from all runs together; import-time symbols added."""
+    """Rows of traced tests anew, from all runs together; import-time symbols added.
+
+    A row that cannot stand alone (see `refresh`) is added to the old one where there is one.
+    """
     pairs: list[tuple[Longs, Longs]] = []
     seen: set[int] = set()
+    doubtful: dict[int, bool] = {}  # and whether the row is of no known commit
     commits = list(store.coverage_commits)
     commit_of = store.coverage_commit.copy()
     import_time = store.import_time.copy()
@@ -209,10 +216,20 @@ def _with_coverage(store: EvidenceStore, runs: Sequence[TracedRun]) -> EvidenceS
                 seen.add(test)
                 pairs.append((np.full(len(columns), test, np.int64), columns))
                 commit_of[test] = commits.index(name)
+                if unit in run.partial or not run.commit:
+                    doubtful[test] = doubtful.get(test, False) or not run.commit
     if not pairs:
         return replace(store, import_time=import_time)
-    rows, columns = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    fresh = SparseRows.from_pairs(rows, columns, None, (len(store.tests), len(store.symbols)))
+    shape = (len(store.tests), len(store.symbols))
+    fresh = _from_pairs(pairs, shape)
+    for test, unnamed in doubtful.items():
+        known = store.coverage.row(test).astype(np.int64)
+        if not store.has_coverage[test]:
+            continue
+        pairs.append((np.full(len(known), test, np.int64), known))
+        if unnamed or not np.isin(known, fresh.row(test)).all():
+            commit_of[test] = store.coverage_commit[test]
+    fresh = _from_pairs(pairs, shape) if doubtful else fresh
     traced = sorted(seen)
     return replace(
         store,
@@ -221,6 +238,11 @@ def _with_coverage(store: EvidenceStore, runs: Sequence[TracedRun]) -> EvidenceS
         coverage_commit=commit_of,
         coverage_commits=tuple(commits),
     )
+
+
+def _from_pairs(pairs: Sequence[tuple[Longs, Longs]], shape: tuple[int, int]) -> SparseRows:
+    rows, columns = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return SparseRows.from_pairs(rows, columns, None, shape)
 
 
 def _graph(outlines: Mapping[str, Outline], symbols: Sequence[str]) -> SymbolGraph:

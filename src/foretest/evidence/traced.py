@@ -7,9 +7,9 @@ import json
 import platform
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +18,9 @@ from foretest.errors import BadReport
 
 FORMAT = "foretest-coverage"
 VERSION = 1
+
+SHARED = "\0fixture:"
+"""How the name begins under which a fixture of several tests is traced; never in a file."""
 
 REMEDY = "Delete the file and run the tests with --foretest again."
 
@@ -35,6 +38,8 @@ class TracedRun:
     commit: str | None = None
     """State of the code that ran; None where the work tree was not clean or is unknown."""
     python: str = field(default_factory=platform.python_version)
+    partial: frozenset[str] = frozenset()
+    """Units that did not pass: they may enter more where they do."""
 
     def names(self, unit: str | None) -> frozenset[str]:
         """`file::qualname` of everything that the unit entered."""
@@ -51,6 +56,7 @@ def write_traced(path: Path, traced: TracedRun, commit: str | None) -> None:
         "python": traced.python,
         "files": traced.files,
         "symbols": traced.symbols,
+        "partial": sorted(traced.partial),
     }
     with writing(path) as raw, _packed(path, raw) as stream:
         stream.write(_line(header))
@@ -77,9 +83,28 @@ def read_traced(path: Path) -> TracedRun:
             if any(not 0 <= f < len(files) for f, _ in symbols):
                 raise ValueError("a symbol names no file")
             units = dict(_units(stream, len(symbols)))
-            return TracedRun(files, symbols, units, header["commit"], header["python"])
+            commit, partial = header["commit"], frozenset(map(str, header.get("partial", ())))
+            if not (commit is None or isinstance(commit, str)):
+                raise ValueError("the commit is not a string")
+            return TracedRun(files, symbols, units, commit, header["python"], partial)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise BadReport(f"{path.name} cannot be read: {error}.", REMEDY) from error
+
+
+def with_shared(run: TracedRun, shared: Mapping[str, Set[str]]) -> TracedRun:
+    """What each test entered together with what the shared fixtures that it uses entered.
+
+    `shared` names these per unit; they stand among the units of `run`, and of the result no more.
+    """
+    units: dict[str | None, Sequence[int]] = {}
+    for unit, own in run.units.items():
+        if unit is None or not unit.startswith(SHARED):
+            units[unit] = own
+    for unit, used in shared.items():
+        found = set(units.get(unit, ())).union(*(run.units.get(each, ()) for each in used))
+        if found:
+            units[unit] = array("i", sorted(found))
+    return replace(run, units=units)
 
 
 def _units(stream: IO[bytes], n_symbols: int) -> Iterator[tuple[str | None, array[int]]]:
