@@ -170,6 +170,117 @@ def test_stale_and_new_tests_are_traced_in_a_normal_run(
     assert "library.py::one" not in seen.names(None)
 
 
+SHARED = """
+    import pytest, library
+    def setup_module(): library.for_module()
+    def teardown_module(): library.after_module()
+    @pytest.fixture(scope="session")
+    def deep(): return library.for_session()
+    @pytest.fixture(scope="module")
+    def wide(deep):
+        yield library.for_wide()
+        library.after_wide()
+    @pytest.fixture(scope="module")
+    def asking(request): return request.getfixturevalue("lazily")
+    @pytest.fixture(scope="module")
+    def lazily(): return library.lazily()
+    @pytest.fixture
+    def narrow(wide): return library.narrow()
+    def test_first(wide, asking): pass
+    def test_second(wide, asking): pass
+    def test_third(narrow): pass
+    def test_none(): pass
+    def test_asks(request): request.getfixturevalue("wide")
+    class TestClass:
+        @classmethod
+        def setup_class(cls): library.for_class()
+        def test_a(self): pass
+        def test_b(self): pass
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-n1",)])
+def test_each_user_of_a_shared_fixture_has_what_it_runs(
+    pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    names = "for_module after_module for_session for_wide after_wide lazily narrow for_class"
+    library = "".join(f"def {name}(): return 1\n" for name in names.split())
+    pytester.makepyfile(library=library, test_s=SHARED)
+    command = ("-p", "no:randomly", *options, "--foretest-coverage=c.jsonl")
+    pytester.runpytest_subprocess(*command).assert_outcomes(passed=7)
+    (path,) = pytester.path.glob("c*.jsonl")
+    seen = read_traced(path)
+    assert set(seen.units) - {None} == {
+        *(f"test_s.py::test_{name}" for name in ("first", "second", "third", "none", "asks")),
+        *(f"test_s.py::TestClass::test_{name}" for name in "ab"),
+    }
+
+    def of(name: str) -> set[str]:
+        found = seen.names(f"test_s.py::{name}")
+        return {one.partition("::")[2] for one in found if one.startswith("library.py")}
+
+    module = {"for_module", "after_module"}
+    wide = module | {"for_session", "for_wide", "after_wide"}
+    assert of("test_none") == module
+    assert of("test_first") == of("test_second") == wide | {"lazily"}
+    assert of("test_third") == wide | {"narrow"}
+    assert of("test_asks") == wide
+    assert of("TestClass::test_a") == of("TestClass::test_b") == module | {"for_class"}
+
+
+def test_a_fixture_made_for_a_test_that_is_not_due_is_traced(
+    pytester: pytest.Pytester, selected: Selected
+) -> None:
+    (pytester.path / ".foretest").mkdir()
+    pytester.makepyfile(
+        library="def make(): return 1",
+        test_s="""
+        import pytest, library
+        @pytest.fixture(scope="module")
+        def made(): return library.make()
+        def test_old(made): pass
+        def test_due(made): pass
+        """,
+        fake_engine="""
+        import sys, types
+        fake = types.ModuleType("foretest.engine")
+        fake.stale_units = lambda root, base=None: frozenset({"test_s.py::test_due"})
+        sys.modules["foretest.engine"] = fake
+        """,
+    )
+    given = selected(["test_s.py::test_old", "test_s.py::test_due"], [])
+    options = ("-p", "no:randomly", "-p", "fake_engine", *given, "--foretest=observe")
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=2)
+    (path,) = (pytester.path / ".foretest" / "spool").glob("coverage-*.jsonl.gz")
+    seen = read_traced(path)
+    assert set(seen.units) - {None} == {"test_s.py::test_due"}
+    assert "library.py::make" in seen.names("test_s.py::test_due")
+
+
+def test_coverage_says_which_tests_did_not_pass(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_p="""
+        import pytest
+        def test_good(): pass
+        def test_bad(): assert 0
+        @pytest.mark.parametrize("x", [0, 1])
+        def test_half(x): assert x
+        def test_skipped(): pytest.skip()
+        @pytest.mark.xfail
+        def test_expected(): assert 0
+        @pytest.fixture
+        def broken():
+            yield
+            assert 0
+        def test_end(broken): pass
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:randomly", "--foretest-coverage=c.jsonl")
+    names = ("bad", "half", "skipped", "end")
+    expected = {f"test_p.py::test_{name}" for name in names}
+    assert read_traced(pytester.path / "c.jsonl").partial == expected
+
+
 def test_order_beside_randomly(pytester: pytest.Pytester, selected: Selected) -> None:
     names = [f"test_x.py::test_{i}" for i in range(9)]
     pytester.makepyfile(test_x="\n".join(f"def test_{i}(): pass" for i in range(9)))

@@ -26,6 +26,7 @@ class Execution:
         self._config = config
         self._names = Names(config.rootpath, config.rootpath)
         self._tracing = config.stash.get(EARLY, None)
+        self._hooks: TraceEachTest | None = None
 
     def obey(self, orders: Orders) -> None:
         """Take the orders, before anything is collected."""
@@ -37,8 +38,8 @@ class Execution:
             return
         self._tracing = self._tracing or Tracing(Path(orders.root))
         if self._tracing.on:
-            hooks = TraceEachTest(self._tracing, self._traced_unit)
-            config.pluginmanager.register(hooks, "foretest-tracing")
+            self._hooks = TraceEachTest(self._tracing, self._traced_unit)
+            config.pluginmanager.register(self._hooks, "foretest-tracing")
 
     # Last, so that -k, -m and the shuffling of other plugins are done.
     @pytest.hookimpl(trylast=True)
@@ -64,7 +65,8 @@ class Execution:
         if self._tracing is None:
             return ""
         if self.orders.coverage:
-            self._tracing.save(numbered(Path(self.orders.coverage), worker), self.orders.commit)
+            path = numbered(Path(self.orders.coverage), worker)
+            self._tracing.save(path, self.orders.commit, self._hooks)
         return self._tracing.problem
 
     def discard_coverage(self) -> None:
