@@ -216,7 +216,7 @@ def test_a_repository_without_tests(repo: Repository) -> None:
 
 
 def commit_of(store: EvidenceStore, unit: str) -> str:
-    return store.coverage_commits[store.coverage_commit[store.test_index[unit]]]
+    return str(store.coverage_commits[store.coverage_commit[store.test_index[unit]]])
 
 
 def failed(units: dict[str | None, list[str]], commit: str | None) -> TracedRun:

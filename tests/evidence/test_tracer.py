@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foretest.errors import BadReport
+from foretest.evidence.traced import SHARED, with_shared
 from foretest.evidence.tracer import (
     SourceTree,
     TracedRun,
@@ -295,12 +296,13 @@ SEEN = TracedRun(
     symbols=((0, "<module>"), (0, "A.f"), (1, "test_ü")),
     units={None: [0], "tests/test_a.py::test_ü": [1, 2], "tests/test_a.py::empty": []},
     python="3.12.1",
+    partial=frozenset({"tests/test_a.py::empty"}),
 )
 
 GOLD = (
     '{"format":"foretest-coverage","version":1,"commit":"c0ffee","python":"3.12.1",'
     '"files":["src/a.py","tests/test_a.py"],'
-    '"symbols":[[0,"<module>"],[0,"A.f"],[1,"test_\\u00fc"]]}\n'
+    '"symbols":[[0,"<module>"],[0,"A.f"],[1,"test_\\u00fc"]],"partial":["tests/test_a.py::empty"]}\n'
     "[null,[0]]\n"
     '["tests/test_a.py::test_\\u00fc",[1,2]]\n'
     '["tests/test_a.py::empty",[]]\n'
@@ -337,6 +339,7 @@ def test_round_trip(
     write_traced(path, seen, commit)
     back = read_traced(path)
     assert back.symbols == symbols
+    assert back.partial == frozenset()
     assert back.commit == commit
     assert {u: list(s) for u, s in back.units.items()} == units
 
@@ -392,3 +395,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_traced(path, broken, "new")
     assert json.loads(path.read_text().splitlines()[0])["commit"] == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_shared_goes_to_its_users() -> None:
+    made, unused = f"{SHARED}1", f"{SHARED}2"
+    units: dict[str | None, list[int]] = {None: [0], "a": [2], "b": [], made: [1, 2], unused: [0]}
+    run = TracedRun(("f",), ((0, "x"), (0, "y"), (0, "z")), units)
+    given = with_shared(run, {"a": {made}, "b": {made}})
+    assert {unit: list(seen) for unit, seen in given.units.items()} == {
+        None: [0],
+        "a": [1, 2],
+        "b": [1, 2],
+    }

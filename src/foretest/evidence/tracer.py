@@ -5,8 +5,8 @@ give the same answer: the outermost functions and methods entered while a unit r
 for module-level code and class bodies.
 
 Not seen: subprocesses that a test starts, code that is installed outside the root (a wheel in
-site-packages), and code compiled from strings. What a shared fixture enters in its set-up belongs
-to the first unit that asked for it.
+site-packages), and code compiled from strings. A fixture that several units share runs once: the
+caller switches to a unit of its own for it, and gives it to its users with `traced.with_shared`.
 """
 
 from __future__ import annotations

@@ -203,10 +203,10 @@ class SharedFixtures:
         places = {f"{type(node).__name__}:{node.nodeid}" for node in item.listchain()}
         used = self.used.setdefault(unit, set())
         pending = [
-            name
+            named[place]
             for definition in _fixtures(item)
-            for place, name in self._names.get(id(definition), {}).items()
-            if place in places
+            if (named := self._names.get(id(definition)))
+            for place in places & named.keys()
         ]
         while pending:
             name = pending.pop()
