@@ -27,32 +27,15 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 
-PLUGIN = """
-import os
-from pathlib import Path
-import pytest
-from foretest.evidence.tracer import start_tracer, write_traced
-
-tracer = start_tracer(Path.cwd())
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    tracer.switch(item.nodeid.partition("[")[0])
-    try:
-        return (yield)
-    finally:
-        tracer.switch(None)
-
-def pytest_unconfigure():
-    write_traced(Path(os.environ["TRACED"]), tracer.stop(), None)
-"""
-
 COVERAGE_SETTINGS = "[run]\nsource = .\n"
 
 WAYS: dict[str, tuple[str, list[str]]] = {
     # name: (module that must be there, arguments to pytest)
     "plain": ("pytest", []),
-    "foretest": ("pytest", ["-p", "overhead_plugin"]),
+    "foretest": (
+        "pytest",
+        ["-p", "foretest.pytest_plugin", "--foretest-coverage=.coverage-foretest.jsonl.gz"],
+    ),
     "coverage": (
         "pytest_cov",
         ["--cov", "--cov-context=test", "--cov-report=", "--cov-config=.overheadrc"],
@@ -83,16 +66,13 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
     return min(values), statistics.median(values), max(values)
 
 
-def run_once(
-    python: Path, way: str, checkout: Path, scratch: Path, arguments: list[str]
-) -> tuple[float, str]:
+def run_once(python: Path, way: str, checkout: Path, arguments: list[str]) -> tuple[float, str]:
     """Seconds of one run of the suite, and pytest's last line."""
     for left in [*checkout.glob(".coverage*"), *checkout.glob(".testmondata*")]:
         left.unlink()
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(SOURCE), str(scratch), *source_roots(checkout)]),
-        "TRACED": str(scratch / "coverage.jsonl"),
+        "PYTHONPATH": os.pathsep.join([str(SOURCE), *source_roots(checkout)]),
         "COVERAGE_CORE": "ctrace",
         "PYTHONHASHSEED": "0",
     }
@@ -128,16 +108,14 @@ def measure(python: Path, checkout: Path, rounds: int, arguments: list[str]) -> 
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     tests: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        (scratch / "overhead_plugin.py").write_text(PLUGIN)
-        copy = scratch / "checkout"
+        copy = Path(folder) / "checkout"
         shutil.copytree(checkout, copy, symlinks=True)
         (copy / ".overheadrc").write_text(COVERAGE_SETTINGS)
-        run_once(python, "plain", copy, scratch, arguments)  # compiles the bytecode
+        run_once(python, "plain", copy, arguments)  # compiles the bytecode
         for turn in range(rounds):
             shift = turn % len(ways)
             for way in ways[shift:] + ways[:shift]:
-                taken, tests[way] = run_once(python, way, copy, scratch, arguments)
+                taken, tests[way] = run_once(python, way, copy, arguments)
                 seconds[way].append(taken)
     name = version(python)
     return [
