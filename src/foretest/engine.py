@@ -209,7 +209,8 @@ def explain(
         lines.append(f"{choice.test} {verdict}: {choice.reason or choice.why.value}.")
         row = bundle.store.test_index.get(choice.test)
         if row is not None and explainer is not None:
-            lines.extend(f"    {sentence}" for sentence in explainer.sentences(row))
+            told = (s for s in explainer.sentences(row) if s != choice.reason)
+            lines.extend(f"    {sentence}" for sentence in told)
     if len(wanted) > limit:
         lines.append(f"... and {len(wanted) - limit:,} more; --limit shows more of them.")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from foretest.evidence.collect import refresh
 from foretest.evidence.store import EvidenceStore
 from foretest.evidence.traced import TracedRun, read_traced
 from foretest.history import state as states
-from foretest.history.catalogue import FILE, Catalogue
+from foretest.history.catalogue import FILE, BundleEntry, Catalogue
 from foretest.history.lake import Lake
 from foretest.records import Selection, TestRun
 from foretest.results.read import Origin, read_report
@@ -90,8 +91,8 @@ def record(
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
     with lock(config.state / "record.lock"):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0
-        _fold(config, repo, origin.repository, notices)
-        _catalogue(config, runs)
+        entry = _fold(config, repo, origin.repository, notices)
+        _catalogue(config, runs, entry)
         _clear(spooled)
     results = sum(len(run.results) for run in runs)
     failed = sum(result.outcome.bad for run in runs for result in run.results)
@@ -188,8 +189,10 @@ def _set_aside(path: Path) -> None:
         path.replace(path.with_name(f"{path.name}{DAMAGED}"))
 
 
-def _catalogue(config: Config, runs: Sequence[TestRun]) -> None:
+def _catalogue(config: Config, runs: Sequence[TestRun], bundle: BundleEntry | None) -> None:
     with Catalogue(address(config)) as catalogue:
+        if bundle is not None and runs:
+            catalogue.record_bundle(runs[0].repository, bundle)
         for run in runs:
             catalogue.record_run(run)
             decision = _decision(config, run.decision_id)
@@ -197,8 +200,13 @@ def _catalogue(config: Config, runs: Sequence[TestRun]) -> None:
                 catalogue.record_decision(decision)
 
 
-def _fold(config: Config, repo: Repository, repository: str, notices: list[str]) -> None:
-    """Bring history and coverage in the bundle up to what the lake and the spool hold."""
+def _fold(
+    config: Config, repo: Repository, repository: str, notices: list[str]
+) -> BundleEntry | None:
+    """Bring history and coverage in the bundle up to what the lake and the spool hold.
+
+    Returns the bundle that this made, None where there is none to bring on.
+    """
     state = _history(config, repository, notices)
     found = sorted((config.state / SPOOL).glob("coverage*.jsonl*"))
     spooled = [path for path in found if path.suffix != DAMAGED]
@@ -206,16 +214,18 @@ def _fold(config: Config, repo: Repository, repository: str, notices: list[str])
         with lock(config.state / "learn.lock", PATIENCE):
             bundle = _bundle(config)
             if bundle is None:
-                return
+                return None
             store = with_history(bundle.store, state)
             store, folded = _refreshed(store, spooled, repo, notices)
-            bundles.write(config.bundle_path, replace(bundle, store=store))
+            digest = bundles.write(config.bundle_path, replace(bundle, store=store))
     except Busy:
         notices.append("The bundle is being learnt anew: the next `foretest record` brings it on.")
-        return
+        return None
     except (BadBundle, NewerBundle):
-        return  # said already: the lake holds the history until there is a bundle to carry it
+        return None  # said already: the lake holds the history until there is a bundle for it
     _clear(folded)
+    made = datetime.now(UTC)
+    return BundleEntry(digest, store.commit, made, state.version, dict(bundle.lineage))
 
 
 def _history(config: Config, repository: str, notices: list[str]) -> states.State:

@@ -154,18 +154,15 @@ def test_a_long_test_does_not_block_a_small_budget() -> None:
     assert 0 not in given_.scored
 
 
-@given(suites.filter(lambda s: len(s[0]) > 3), st.floats(0.05, 1))
-def test_at_least_half_of_the_budget_is_used_or_kept_for_better(suite: Suite, share: float) -> None:
-    scores, seconds, _ = suite
-    given_ = allocate((scores, seconds, [False] * len(scores)), Budget(share=share))
-    left = [seconds[row] for row in given_.rest]
-    used = given_.seconds >= 0.5 * given_.limit - 1e-9
-    if left and min(left) <= given_.seconds and not used:  # else none that is left may follow yet
-        costs = np.maximum(seconds, max(float(np.quantile(seconds, BALANCED.floor)), 1e-6))
-        value = np.array(scores) / costs**BALANCED.exponent
-        assert seconds[given_.rest[0]] <= BALANCED.patience * sum(seconds) * (1 + 1e-9)
-        fillers = [v for v, s in zip(value, seconds, strict=True) if s <= given_.seconds]
-        assert min(fillers) < BALANCED.comparable * value[given_.rest[0]]
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_suites_as_they_are_use_at_least_half_of_the_budget(share: float) -> None:
+    """Times of real suites are about log-normal; what waits must not leave a budget empty."""
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(100, 1_000))
+        seconds, scores = rng.lognormal(-4, 1.0, n), rng.random(n).astype(np.float32) ** 4
+        given_ = choose(scores, seconds, np.zeros(n, bool), Budget(share=share))
+        assert given_.seconds >= 0.5 * given_.limit
 
 
 def test_near_certain_failures_do_not_wait_behind_fillers() -> None:
