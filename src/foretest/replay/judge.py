@@ -23,6 +23,7 @@ from foretest.replay.strategies import (
     STRATEGIES,
     Moment,
     Past,
+    Ranker,
     Ranking,
 )
 from foretest.replay.table import Verdict
@@ -116,6 +117,8 @@ class Setting:
     """Seconds from the start of the test process to its first test."""
     collected: Sequence[str] = ()
     """Units in collection order; empty means the evidence's own order."""
+    strategies: Mapping[str, Ranker] = field(default_factory=lambda: STRATEGIES)
+    """What is judged beside the oracle and random orders. `OURS` is among them."""
     draws: int = 200
     """Random orders."""
     seed: int = 0
@@ -153,7 +156,7 @@ def judge(
                 trial.query, trial.time, store, nothing if trial.beside else past, seconds,
                 collected, setting.model, setting.rules, setting.freshness,
             )  # fmt: skip
-            rankings = {name: strategy(moment) for name, strategy in STRATEGIES.items()}
+            rankings = {name: strategy(moment) for name, strategy in setting.strategies.items()}
             verdicts.extend(_verdicts(trial, moment, rankings, randoms, setting.start_up))
             if not trial.beside:
                 cases.append(_our_case(trial, rankings[OURS], moment, failed))
