@@ -60,6 +60,12 @@ class ClusteredBootstrap:
         low, high = np.percentile(means, (2.5, 97.5))
         return Interval(float(values.mean()), float(low), float(high))
 
+    def standard_error(self, values: Values) -> float:
+        """Of the mean, over the resampled clusters; NaN where there is one cluster or no case."""
+        if not values.size or not self._known:
+            return np.nan
+        return float((self._weights @ values / self._weights.sum(axis=1)).std(ddof=1))
+
     def difference(self, ours: Values, theirs: Values) -> Interval:
         """The mean of ours minus theirs over the same cases."""
         return self.mean(ours - theirs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -160,7 +160,7 @@ def bm25(moment: Moment) -> Ranking:
     return Ranking(_by(np.nan_to_num(words, nan=0.0), moment.collected))
 
 
-STRATEGIES: Mapping[str, Callable[[Moment], Ranking]] = {
+STRATEGIES: Mapping[str, Ranker] = {
     OURS: ours,
     "coverage ranked": coverage_ranked,
     "coverage selection": coverage_selection,
