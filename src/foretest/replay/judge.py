@@ -136,12 +136,35 @@ def judge(
     commit break the same tests, and knowing one would give the others away.
     """
     setting = setting or Setting()
+    apart: Counter[str] = Counter()
     seconds = predicted_seconds(store.seconds)
-    collected = _collection_order(store, setting.collected)
     randoms = RandomOrders(seconds, setting.draws, setting.seed)
     verdicts: list[Verdict] = []
     cases: list[OurCase] = []
-    apart: Counter[str] = Counter()
+    for trial, moment, failed in moments(trials, store, setting, apart, progress):
+        rankings = {name: strategy(moment) for name, strategy in setting.strategies.items()}
+        verdicts.extend(_verdicts(trial, moment, rankings, randoms, setting.start_up))
+        if not trial.beside:
+            cases.append(_our_case(trial, rankings[OURS], moment, failed))
+    verdicts.sort(key=lambda verdict: SLICES.index(verdict.slice))
+    suite = float(seconds.sum())
+    return Judgement(tuple(verdicts), tuple(cases), dict(apart), len(store.tests), suite)
+
+
+def moments(
+    trials: Sequence[Trial],
+    store: EvidenceStore,
+    setting: Setting,
+    apart: Counter[str],
+    progress: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[Trial, Moment, Mask]]:
+    """Each trial that counts, the earliest first, as seen just before its outcome is known.
+
+    Judging and training both walk through here, so that a model learns from what it will be shown.
+    What sets a trial apart is counted in `apart`.
+    """
+    seconds = predicted_seconds(store.seconds)
+    collected = _collection_order(store, setting.collected)
     nothing = Past.none(len(store.tests))
     past = nothing
     for group in _in_order(trials):
@@ -152,20 +175,15 @@ def judge(
             if kind := _not_counted(trial, failed):
                 apart[kind] += 1
                 continue
-            moment = Moment(
-                trial.query, trial.time, store, nothing if trial.beside else past, seconds,
+            known = nothing if trial.beside else past
+            yield trial, Moment(
+                trial.query, trial.time, store, known, seconds,
                 collected, setting.model, setting.rules, setting.freshness,
-            )  # fmt: skip
-            rankings = {name: strategy(moment) for name, strategy in setting.strategies.items()}
-            verdicts.extend(_verdicts(trial, moment, rankings, randoms, setting.start_up))
+            ), failed  # fmt: skip
             if not trial.beside:
-                cases.append(_our_case(trial, rankings[OURS], moment, failed))
                 outcomes.append(failed)
         for failed in outcomes:
             past = past.after(failed, group[0].time)
-    verdicts.sort(key=lambda verdict: SLICES.index(verdict.slice))
-    suite = float(seconds.sum())
-    return Judgement(tuple(verdicts), tuple(cases), dict(apart), len(store.tests), suite)
 
 
 def slices_of(trial: Trial, store: EvidenceStore) -> dict[str, frozenset[str]]:
