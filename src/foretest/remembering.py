@@ -207,7 +207,8 @@ def _fold(
 
     Returns the bundle that this made, None where there is none to bring on.
     """
-    state = _history(config, repository, notices)
+    lake = Lake(config.state / "lake")
+    state = brought_on(lake, repository, config.state / "history.npz", notices)
     found = sorted((config.state / SPOOL).glob("coverage*.jsonl*"))
     spooled = [path for path in found if path.suffix != DAMAGED]
     try:
@@ -228,18 +229,23 @@ def _fold(
     return BundleEntry(digest, store.commit, made, state.version, dict(bundle.lineage))
 
 
-def _history(config: Config, repository: str, notices: list[str]) -> states.State:
-    """The snapshot with all later events folded in; a damaged one is made anew from the lake."""
-    snapshot = config.state / "history.npz"
+def brought_on(
+    lake: Lake, repository: str, snapshot: Path, notices: list[str] | None = None
+) -> states.State:
+    """The repository's history: the snapshot with all later events folded in, and kept again.
+
+    A missing or damaged snapshot is made anew from the lake. Raises BadStore.
+    """
     try:
         state = states.read(snapshot) or states.State.empty(repository)
     except BadStore:
-        notices.append(f"{snapshot} was damaged: it is made anew from the recorded results.")
+        if notices is not None:
+            notices.append(f"{snapshot} was damaged: it is made anew from the recorded results.")
         state = states.State.empty(repository)
-    lake = Lake(config.state / "lake")
-    state = states.fold(state, lake.unit_runs(repository, state.version))
-    states.write(state, snapshot)
-    return state
+    later = states.fold(state, lake.unit_runs(repository, state.version))
+    if later.version != state.version or not snapshot.exists():
+        states.write(later, snapshot)
+    return later
 
 
 def _refreshed(

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.schema import PrimitiveType
+from deltalake import DeltaTable
 
+from foretest.durable import sync_directory
 from foretest.errors import BadStore, Busy
-from foretest.history.rows import SCHEMA, RunKey, key_of, to_frame, to_runs, to_unit_runs
+from foretest.history.delta import Delta
+from foretest.history.rows import (
+    FOLDED,
+    ORDER,
+    SCHEMA,
+    RunKey,
+    RunRows,
+    as_rows,
+    key_of,
+    to_frame,
+    to_runs,
+    to_unit_runs,
+)
+from foretest.history.runlog import FOLDER, RUNS, Covered, RunLog, daily, runs_of
 from foretest.history.unitrun import UnitRun
 from foretest.records import TestRun
 
@@ -22,10 +37,9 @@ _TRIES = 60
 """Commits tried against other writers: each loss means that another writer got through."""
 _COMPACT_EVERY = 64
 """Commits after which small files are joined: reading stays quick without anyone seeing to it."""
-_REFUSALS = (
-    *(DeltaError, pl.exceptions.PolarsError, OSError, ValueError),
-    pl.exceptions.PanicException,  # how a file shorter than the table's log says reaches us
-)
+_AT_ONCE = 1_000_000
+"""Rows that are in memory at once while a repository's history is read."""
+_KEY = ["repository", "run_id", "attempt", "shard"]
 
 
 class Lake:
@@ -33,34 +47,42 @@ class Lake:
 
     `address` is a folder or an object store's address (`s3://bucket/prefix`), `options` are the
     store's. Writers need no lock: a commit goes through only as the version that its rows carry as
-    `sequence`, so whoever comes second sees the first one's rows before trying again.
+    `sequence`, so whoever comes second sees the first one's rows before trying again. What each run
+    came to stands in a table beside the results (`runlog.py`), so that neither finding a run nor
+    counting runs reads results.
     """
 
     def __init__(self, address: str | Path, options: Mapping[str, str] | None = None) -> None:
         self._address = str(address)
-        self._options = dict(options or {})
+        self._delta = Delta(self._address, SCHEMA, options or {}, ["repository"])
+        self._log = RunLog(self._address, options or {})
 
     @property
     def version(self) -> int:
         """Version of the last commit; -1 where nothing was stored yet."""
-        table = self._table()
+        table = self._delta.open()
         return -1 if table is None else int(table.version())
 
-    def append(self, runs: Sequence[TestRun]) -> int:
+    def append(self, runs: Sequence[TestRun | RunRows]) -> int:
         """Store the runs that are not there yet, at once or not at all; how many were new.
 
         A run is known by repository, run id, attempt and shard. Runs without results leave no
         rows. Raises BadStore, or Busy where other writers never let this one through.
         """
-        runs = list({key_of(run): run for run in reversed(runs)}.values())[::-1]
-        runs = [run for run in runs if run.results]
+        rows = [as_rows(run) for run in runs]
+        rows = list({key_of(run.run): run for run in reversed(rows)}.values())[::-1]
+        rows = [run for run in rows if len(run)]
         for attempt in range(_TRIES):
-            table = self._table() or self._create()
-            known = self._known(table, runs)
-            fresh = [run for run in runs if key_of(run) not in known]
+            table = self._delta.ready()
+            log = self._log.covered()
+            known = self._known(table, log, rows)
+            fresh = [run for run in rows if key_of(run.run) not in known]
             if not fresh:
                 return 0
-            if self._commit(table, fresh):
+            frame = to_frame(fresh, sequence=table.version() + 1)
+            behind = _newest(table) > log.upto
+            if self._delta.commit(table, frame):
+                self._enter(log, frame, behind)
                 if table.version() % _COMPACT_EVERY == 0:
                     self.compact()
                 return len(fresh)
@@ -71,130 +93,138 @@ class Lake:
 
     def scan(self, repository: str | None = None) -> pl.LazyFrame:
         """The table, lazily; columns as in `rows.SCHEMA`."""
-        table = self._table()
-        if table is None:
-            return pl.LazyFrame(schema=SCHEMA)
-        frame = pl.scan_delta(table)
+        frame = self._delta.frame(self._delta.open())
         return frame if repository is None else frame.filter(pl.col("repository") == repository)
+
+    def runs(self, repository: str | None = None) -> pl.LazyFrame:
+        """A row a run, lazily, results merged; columns as in `runlog.RUNS`."""
+        table = self._delta.open()
+        if table is None:
+            return pl.LazyFrame(schema=RUNS)
+        log = self._log.covered()
+        frame = self._log.frame(log)
+        if _newest(table) > log.upto:  # a writer was killed before it entered its runs
+            with self._delta.honest():
+                late = self._delta.frame(table).filter(pl.col("sequence") > log.upto).collect()
+            frame = pl.concat([frame, runs_of(late).lazy()])
+        return frame if repository is None else frame.filter(pl.col("repository") == repository)
+
+    def daily(self, repository: str | None = None) -> pl.DataFrame:
+        """Runs, failures, flaky tests and seconds by day; columns as `runlog.daily` says."""
+        with self._delta.honest():
+            return daily(self.runs(repository))
 
     def events(self, repository: str, after: int = -1) -> Iterator[TestRun]:
         """Runs received after lake version `after`, in the order they were received."""
-        for _, run in to_runs(self._rows(repository, after)):
-            yield run
+        for rows in self._rows(repository, after, list(SCHEMA)):
+            for _, run in to_runs(rows):
+                yield run
 
     def unit_runs(self, repository: str, after: int = -1) -> Iterator[UnitRun]:
         """The same events as the fold takes them; far faster where there are many."""
-        with self._honest():
-            yield from to_unit_runs(self._rows(repository, after))
+        for rows in self._rows(repository, after, list(FOLDED)):
+            with self._delta.honest():
+                folded = list(to_unit_runs(rows))
+            yield from folded
 
     def compact(self) -> int:
         """Join small files; how many files are left over. Order and versions of rows stay.
 
         Files that no version of the last week needs, those of killed writers included, are removed.
         """
-        table = self._table()
-        if table is None:
-            return 0
-        with self._honest():
-            try:
-                table.optimize.compact()
-            except CommitFailedError:  # another writer came in between: the next time will do
-                return 0
-            table.create_checkpoint()
-            table.vacuum(dry_run=False)
-            return len(table.file_uris())
+        self._log.compact()
+        return self._delta.compact()
 
-    def _rows(self, repository: str, after: int) -> pl.DataFrame:
-        with self._honest():
-            frame = self.scan(repository).filter(pl.col("sequence") > after)
-            return frame.sort("sequence", "position", "line").collect()
+    def sync(self) -> None:
+        """Force what the last commits of this process wrote to disk: it then survives a power cut.
 
-    def _table(self) -> DeltaTable | None:
-        with self._honest():
-            try:
-                table = DeltaTable(self._address, storage_options=self._options or None)
-            except TableNotFoundError:
-                return None
-            names = {field.name for field in table.schema().fields}
-        if names != set(SCHEMA):
-            raise BadStore(
-                f"The results in {self._address} have columns of another foretest.",
-                "Use the foretest that wrote them, or a newer one.",
-            )
-        return table
+        Delta Lake leaves that to the system. An object store acknowledges nothing less anyway.
+        """
+        if "://" in self._address:
+            return
+        for folder in (Path(self._address), Path(self._address, FOLDER)):
+            _sync_last(folder)
 
-    def _create(self) -> DeltaTable:
-        with self._honest():
-            if "://" not in self._address:
-                Path(self._address).mkdir(parents=True, exist_ok=True)
-            try:
-                return DeltaTable.create(
-                    self._address,
-                    _delta_schema(),
-                    mode="ignore",
-                    partition_by=["repository"],
-                    storage_options=self._options or None,
-                )
-            except CommitFailedError:  # another process created it at the same moment
-                return DeltaTable(self._address, storage_options=self._options or None)
+    def _rows(self, repository: str, after: int, columns: list[str]) -> Iterator[pl.DataFrame]:
+        """The rows received after `after` in ORDER, whole runs at a time."""
+        for first, last in self._windows(repository, after):
+            with self._delta.honest():
+                frame = self.scan(repository).filter(pl.col("sequence").is_between(first, last))
+                yield frame.select(columns).sort(*ORDER).collect()
 
-    def _known(self, table: DeltaTable, runs: Sequence[TestRun]) -> set[RunKey]:
-        """Which of the runs the table holds already."""
-        with self._honest():
-            ids = list({run.run_id for run in runs})
-            repositories = list({run.repository for run in runs})
-            rows = (
-                pl.scan_delta(table)
-                .filter(pl.col("repository").is_in(repositories), pl.col("run_id").is_in(ids))
-                .select("repository", "run_id", "attempt", "shard")
-                .unique()
+    def _windows(self, repository: str, after: int) -> list[tuple[int, int]]:
+        """Ranges of versions, both ends included, none with many more rows than `_AT_ONCE`."""
+        with self._delta.honest():
+            sizes = (
+                self.runs(repository)
+                .filter(pl.col("sequence") > after)
+                .group_by("sequence")
+                .agg(pl.col("results").sum())
+                .sort("sequence")
                 .collect()
             )
-        return set(rows.iter_rows())
+        windows: list[tuple[int, int]] = []
+        held = 0
+        for sequence, rows in sizes.iter_rows():
+            if windows and held + rows <= _AT_ONCE:
+                windows[-1] = (windows[-1][0], sequence)
+                held += rows
+            else:
+                windows.append((sequence, sequence))
+                held = rows
+        return windows
 
-    def _commit(self, table: DeltaTable, runs: Sequence[TestRun]) -> bool:
-        """Append as the version after `table`'s; False where another writer took that version."""
-        frame = to_frame(runs, sequence=table.version() + 1)
-        with self._honest():
-            try:
-                write_deltalake(
-                    table,
-                    frame,
-                    mode="append",
-                    commit_properties=CommitProperties(max_commit_retries=0),
-                )
-            except CommitFailedError:
-                return False
-        return True
+    def _known(self, table: DeltaTable, log: Covered, runs: Sequence[RunRows]) -> set[RunKey]:
+        """Which of the runs the results hold already: by the log, and beyond it by themselves."""
+        ids = list({rows.run.run_id for rows in runs})
+        repositories = list({rows.run.repository for rows in runs})
+        asked = pl.col("repository").is_in(repositories), pl.col("run_id").is_in(ids)
+        with self._delta.honest():
+            found = self._log.frame(log).filter(*asked).select(_KEY).collect()
+            if _newest(table) > log.upto:
+                late = self._delta.frame(table).filter(*asked, pl.col("sequence") > log.upto)
+                found = pl.concat([found, late.select(_KEY).unique().collect()])
+        return set(found.iter_rows())
 
-    @contextmanager
-    def _honest(self) -> Iterator[None]:
-        """Say what the libraries below refuse in the user's words."""
+    def _enter(self, log: Covered, frame: pl.DataFrame, behind: bool) -> None:
+        """Bring the log up to what was just committed. What fails here, the next append mends."""
+        with suppress(BadStore):
+            if behind:
+                late = pl.col("sequence") > log.upto
+                frame = self._delta.frame(self._delta.open()).filter(late).collect()
+            self._log.add(log, frame)
+
+
+def _newest(table: DeltaTable) -> int:
+    """Greatest `sequence` in the results, by the table's own statistics: no file is read."""
+    actions = table.get_add_actions(flatten=True)
+    if "max.sequence" not in actions.schema.names:
+        return -1
+    found = pl.Series(actions["max.sequence"].to_pylist(), dtype=pl.Int64).max()
+    return -1 if found is None else int(str(found))
+
+
+def _sync_last(table: Path, commits: int = 3) -> None:
+    """Force the newest commits of a Delta table in a folder to disk: files first, then the log."""
+    log = table / "_delta_log"
+    for entry in sorted(log.glob("*.json"))[-commits:]:
+        for line in entry.read_text("utf-8").splitlines():
+            added = json.loads(line).get("add")
+            if added:
+                path = table / unquote(added["path"])
+                _sync_file(path)
+                sync_directory(path.parent)
+        _sync_file(entry)
+    for checkpoint in (*sorted(log.glob("*.checkpoint.parquet"))[-1:], log / "_last_checkpoint"):
+        _sync_file(checkpoint)
+    sync_directory(log)
+    sync_directory(table)
+
+
+def _sync_file(path: Path) -> None:
+    with suppress(FileNotFoundError):  # compacted away in between: its rows lie elsewhere
+        handle = os.open(path, os.O_RDONLY)
         try:
-            yield
-        except _REFUSALS as error:
-            text = str(error)
-            if "No space left" in text or "os error 28" in text:
-                raise BadStore(
-                    f"The disk is full: {self._address} was not changed.", "Free some space."
-                ) from error
-            first = next(iter(text.splitlines()), "unknown reason")
-            raise BadStore(
-                f"The results in {self._address} cannot be used: {first}.",
-                "Restore the folder from a backup, or move it away to begin a new one.",
-            ) from error
-
-
-_DELTA_TYPES = {
-    pl.String: "string",
-    pl.Int32: "integer",
-    pl.Int64: "long",
-    pl.Float64: "double",
-    pl.Boolean: "boolean",
-    pl.Datetime: "timestamp",
-}
-
-
-def _delta_schema() -> Schema:
-    types = ((name, _DELTA_TYPES[kind.base_type()]) for name, kind in SCHEMA.items())
-    return Schema([Field(name, PrimitiveType(kind)) for name, kind in types])
+            os.fsync(handle)
+        finally:
+            os.close(handle)

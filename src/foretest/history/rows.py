@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -39,30 +41,46 @@ SCHEMA: dict[str, pl.DataType] = {
     "position": pl.Int32(),  # place of the run among those received together
     "line": pl.Int32(),  # place of the result in its run
 }
-_RUN = (
+RUN = (
     *("repository", "run_id", "attempt", "shard", "decision_id", "commit", "configuration"),
     *("source", "occurred_at", "received_at", "complete", "sequence", "position"),
 )
-_EVENT = ("sequence", "position")
+OWN = (
+    *("unit", "parameters", "runner", "outcome", "seconds"),
+    *("result_attempt", "fingerprint", "inclusion"),
+)
+"""Columns that differ between the results of one run."""
+EVENT = ("sequence", "position")
 ORDER = ("sequence", "position", "line")
+FOLDED = (*RUN, "line", "unit", "parameters", "outcome", "seconds", "result_attempt")
+"""Columns that `to_unit_runs` needs."""
 
 RunKey = tuple[str, str, int, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRows:
+    """A run whose results are columns: what is stored of many results costs no object each."""
+
+    run: TestRun
+    """What is said of all results; its own `results` are not looked at."""
+    columns: Mapping[str, Sequence[Any]]
+    """`OWN` by name, all of one length, in the order of the report."""
+
+    def __len__(self) -> int:
+        return len(self.columns["unit"])
 
 
 def key_of(run: TestRun) -> RunKey:
     return run.repository, run.run_id, run.attempt, run.shard
 
 
-def to_frame(runs: Iterable[TestRun], sequence: int) -> pl.DataFrame:
-    """The rows of the runs, in the order given, as received at lake version `sequence`."""
-    parts = [_run_frame(run, sequence, position) for position, run in enumerate(runs)]
-    return pl.concat(parts) if parts else pl.DataFrame(schema=SCHEMA)
-
-
-def _run_frame(run: TestRun, sequence: int, position: int) -> pl.DataFrame:
+def as_rows(run: TestRun | RunRows) -> RunRows:
+    """The run's results by column."""
+    if isinstance(run, RunRows):
+        return run
     results = run.results
-    place = (run.configuration.os, run.configuration.python, *run.configuration.flags)
-    columns: dict[str, Any] = {
+    columns: dict[str, Sequence[Any]] = {
         "unit": [r.test.unit for r in results],
         "parameters": [r.test.parameters for r in results],
         "runner": [r.test.runner for r in results],
@@ -71,27 +89,44 @@ def _run_frame(run: TestRun, sequence: int, position: int) -> pl.DataFrame:
         "result_attempt": [r.attempt for r in results],
         "fingerprint": [r.fingerprint for r in results],
         "inclusion": [r.inclusion for r in results],
-        "line": range(len(results)),
     }
-    same: dict[str, Any] = {
-        "repository": run.repository,
-        "run_id": run.run_id,
-        "attempt": run.attempt,
-        "shard": run.shard,
-        "decision_id": run.decision_id,
-        "commit": run.commit,
-        "configuration": json.dumps(place, ensure_ascii=False),
-        "source": run.source.value,
-        "occurred_at": run.occurred_at.astimezone(UTC),
-        "received_at": run.received_at.astimezone(UTC),
-        "complete": run.complete,
-        "sequence": sequence,
-        "position": position,
-    }
-    own = {name: kind for name, kind in SCHEMA.items() if name in columns}
-    frame = pl.DataFrame(columns, schema=own)
-    constants = [pl.lit(value, SCHEMA[name]).alias(name) for name, value in same.items()]
-    return frame.with_columns(constants).select(list(SCHEMA))
+    return RunRows(run, columns)
+
+
+def to_frame(received: Iterable[TestRun | RunRows], sequence: int) -> pl.DataFrame:
+    """The rows of the runs, in the order given, as received at lake version `sequence`."""
+    runs = [as_rows(run) for run in received]
+    own = pl.DataFrame(
+        {name: list(chain.from_iterable(r.columns[name] for r in runs)) for name in OWN},
+        schema={name: SCHEMA[name] for name in OWN},
+    )
+    lengths = np.array([len(rows) for rows in runs], np.int64)
+    ends = np.cumsum(lengths)
+    line = np.arange(len(own)) - np.repeat(ends - lengths, lengths)
+    said = pl.DataFrame(
+        [_said(rows.run, sequence, position) for position, rows in enumerate(runs)],
+        schema={name: SCHEMA[name] for name in RUN},
+        orient="row",
+    )
+    whole = own.hstack(said[np.repeat(np.arange(len(runs)), lengths)])
+    return whole.with_columns(pl.Series("line", line, SCHEMA["line"])).select(list(SCHEMA))
+
+
+def _said(run: TestRun, sequence: int, position: int) -> tuple[Any, ...]:
+    """What a run's rows have in common, in the order of `RUN`."""
+    place = (run.configuration.os, run.configuration.python, *run.configuration.flags)
+    return (
+        *key_of(run),
+        run.decision_id,
+        run.commit,
+        json.dumps(place, ensure_ascii=False),
+        run.source.value,
+        run.occurred_at.astimezone(UTC),
+        run.received_at.astimezone(UTC),
+        run.complete,
+        sequence,
+        position,
+    )
 
 
 def to_runs(frame: pl.DataFrame) -> Iterator[tuple[int, TestRun]]:
@@ -134,9 +169,9 @@ def to_unit_runs(frame: pl.DataFrame) -> Iterator[UnitRun]:
 
     Rows are in ORDER, and so are the runs and, within each, its units by their first mention.
     """
-    table = _units(frame)
-    heads = frame.select(_RUN).unique(list(_EVENT), keep="first", maintain_order=True)
-    ends = table.group_by(_EVENT, maintain_order=True).len()["len"].cum_sum().to_list()
+    table = by_unit(frame)
+    heads = frame.select(RUN).unique(list(EVENT), keep="first", maintain_order=True)
+    ends = table.group_by(EVENT, maintain_order=True).len()["len"].cum_sum().to_list()
     units = table["unit"].to_list()
     ran, bad, flaky = (table[name].to_numpy() for name in ("ran", "bad", "flaky"))
     seconds = table["seconds"].to_numpy()
@@ -158,14 +193,14 @@ def to_unit_runs(frame: pl.DataFrame) -> Iterator[UnitRun]:
         start = end
 
 
-def _units(frame: pl.DataFrame) -> pl.DataFrame:
+def by_unit(frame: pl.DataFrame) -> pl.DataFrame:
     """A row an event and unit: attempts merged by parameter set, then parameter sets by unit."""
-    unit, test = [*_EVENT, "unit"], [*_EVENT, "unit", "parameters"]
+    unit, test = [*EVENT, "unit"], [*EVENT, "unit", "parameters"]
     results = frame.select(*ORDER, "unit", "parameters", "outcome", "seconds", "result_attempt")
     tests = (
         results.filter(pl.col("outcome") != Outcome.SKIPPED.value)
         .with_columns(bad=pl.col("outcome").is_in([o.value for o in Outcome if o.bad]))
-        .sort(*_EVENT, "result_attempt", "line")
+        .sort(*EVENT, "result_attempt", "line")
         .group_by(test)
         .agg(
             pl.col("bad").last(),
