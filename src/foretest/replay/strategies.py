@@ -119,12 +119,12 @@ def run_all(moment: Moment) -> Ranking:
 
 def failed_first(moment: Moment) -> Ranking:
     """As `pytest --ff`: what failed on the change before, then the rest, in collection order."""
-    return Ranking(_by(moment.past.last.astype(float), moment.collected))
+    return Ranking(by_score(moment.past.last.astype(float), moment.collected))
 
 
 def recently_failed(moment: Moment) -> Ranking:
     """Tests by the time of their last failure, the latest first."""
-    return Ranking(_by(np.nan_to_num(moment.past.last_failed_at, nan=-np.inf), moment.collected))
+    return Ranking(by_score(np.nan_to_num(moment.past.last_failed_at, nan=-np.inf), moment.collected))
 
 
 def coverage_selection(moment: Moment) -> Ranking:
@@ -141,7 +141,7 @@ def coverage_selection(moment: Moment) -> Ranking:
         elif (place := store.symbol_index.get(str(symbol))) is not None:
             wanted[place] = True
     within = store.coverage.any(wanted) | ~store.has_coverage
-    return Ranking(_by(within.astype(float), moment.collected), int(within.sum()))
+    return Ranking(by_score(within.astype(float), moment.collected), int(within.sum()))
 
 
 def coverage_ranked(moment: Moment) -> Ranking:
@@ -157,7 +157,7 @@ def coverage_ranked(moment: Moment) -> Ranking:
 def bm25(moment: Moment) -> Ranking:
     """Tests by the words that they share with the changed lines; nothing else."""
     words = build(moment.query, moment.store, moment.now, only=("bm25",))["bm25"]
-    return Ranking(_by(np.nan_to_num(words, nan=0.0), moment.collected))
+    return Ranking(by_score(np.nan_to_num(words, nan=0.0), moment.collected))
 
 
 STRATEGIES: Mapping[str, Ranker] = {
@@ -172,6 +172,6 @@ STRATEGIES: Mapping[str, Ranker] = {
 """Every strategy but the oracle, which knows the outcome, and random, which is many orders."""
 
 
-def _by(score: Seconds, collected: Order) -> Order:
+def by_score(score: Seconds, collected: Order) -> Order:
     """Highest score first, equal ones in collection order."""
     return collected[np.argsort(-score[collected], kind="stable")]
