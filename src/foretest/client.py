@@ -25,6 +25,8 @@ class Request:
     bin: tuple[int, int] | None = None
     mode: str = "select"
     head: str | None = None
+    confidence: float | None = None
+    """Share of faulty changes to catch, 0..1; None: as set, 0: none is asked for."""
 
 
 def ask(root: Path, request: Request) -> Selection:
@@ -37,7 +39,12 @@ def ask(root: Path, request: Request) -> Selection:
             " Install it with `pip install 'foretest[engine]'`, or give --foretest-selection FILE."
         )
     return select_or_all(
-        root, base=request.base, head=request.head, budget=request.budget, bin=request.bin
+        root,
+        base=request.base,
+        head=request.head,
+        budget=request.budget,
+        bin=request.bin,
+        confidence=request.confidence,
     )
 
 

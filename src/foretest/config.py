@@ -17,6 +17,7 @@ STATE_DIRECTORY = ".foretest"
 
 LIMITS = {
     "target": (0.0, 1.0),
+    "confidence": (0.0, 1.0),
     "explore": (0.0, 1.0),
     "recent_days": (0.0, math.inf),
     "max_coverage_age": (0, math.inf),
@@ -54,7 +55,9 @@ class Config:
     only meant by a pattern that names such a folder.
     """
     target: float = 0.10
-    """Default budget as a share of suite time."""
+    """Default budget as a share of suite time, where no confidence is asked for."""
+    confidence: float = 0.0
+    """Share of faulty changes that a selection must catch (see docs/promise.md); 0 = none asked."""
     explore: float = 0.01
     """Share of suite time given to tests drawn at random from the rest."""
     recent_days: float = 14.0
@@ -65,8 +68,13 @@ class Config:
     """SQLAlchemy address of the catalogue; empty means SQLite in the state directory."""
     timeout: float = 600.0
     """Seconds after which one run of the suite in the lab is ended."""
+    flags: tuple[str, ...] = ()
+    """What else tells this run's configuration from others of the same system and Python."""
     cache: str = ""
     """Where the lab's copies lie; empty means `foretest` in the user's cache directory."""
+
+    datasets: str = ""
+    """Folder that holds public data sets, each under its own name, for `foretest import`."""
 
     @property
     def cache_path(self) -> Path:
@@ -179,6 +187,11 @@ def child_environment(without: Collection[str], changes: Mapping[str, str]) -> d
     """The environment for a process that we start: ours, less some variables, with `changes`."""
     kept = {name: value for name, value in os.environ.items() if name not in without}
     return kept | dict(changes)
+
+
+def environment() -> dict[str, str]:
+    """The variables by which a CI system describes the run; `foretest.ci` knows what they mean."""
+    return dict(os.environ)
 
 
 def object_store_environment() -> dict[str, str]:

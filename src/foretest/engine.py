@@ -18,6 +18,7 @@ from foretest import decisions
 from foretest.bundle import Bundle
 from foretest.changes.diff import read_change
 from foretest.changes.git import Repository
+from foretest.comparing import base_by_ci, before_push, context_of
 from foretest.config import Config, load_config, unread_settings
 from foretest.errors import ForetestError
 from foretest.evidence.collect import stale_tests
@@ -31,6 +32,7 @@ from foretest.selection.everything import everything
 from foretest.selection.existing import units_now
 from foretest.selection.explanation import Explainer
 from foretest.selection.policy import Freshness, Rules
+from foretest.selection.promise import aim_at, calibrations, explanation
 from foretest.selection.shards import Bin, shard
 
 REMEMBERED = 2000
@@ -49,17 +51,21 @@ def select_or_all(
     head: str | None = None,
     budget: Budget | None = None,
     bin: tuple[int, int] | None = None,
+    confidence: float | None = None,
 ) -> Selection:
     """The selection for a change, or everything with the reason. Never raises for a broken set-up.
 
-    `start` lies in the repository; `head` None is the working tree. The decision is kept under
+    `start` lies in the repository; `head` None is the working tree; `confidence` (0..1) None is
+    that of the settings, 0 asks for none. The decision is kept under
     `.foretest/decisions` where that can be written.
     """
     decision_id = decisions.new_id()
     try:
         repo = Repository.open(start)
         config = load_config(repo.root)
-        selection = select(repo, config, decision_id, base=base, head=head, budget=budget)
+        selection = select(
+            repo, config, decision_id, base=base, head=head, budget=budget, confidence=confidence
+        )
         unread = [
             str(f.relative_to(repo.root.resolve())) for f in unread_settings(start, repo.root)
         ]
@@ -84,14 +90,20 @@ def select(
     base: str | None = None,
     head: str | None = None,
     budget: Budget | None = None,
+    confidence: float | None = None,
 ) -> Selection:
-    """diff -> Change -> evidence -> features as of now -> scores -> rules, budget -> Selection."""
+    """diff -> Change -> evidence -> features as of now -> scores -> rules, budget -> Selection.
+
+    Where a confidence is asked for, it decides what runs: a budget can only cut that.
+    """
     bundle = read_bundle(config)
     start, notice = base_of(repo, bundle.store, base, head)
     change = read_change(repo, start, None if head is None else repo.resolve(head))
     state = repo.state(change.head)
+    level = config.confidence if confidence is None else confidence
+    aim = aim_at(level, calibrations(bundle.thresholds, bundle.model)) if level else None
     if budget is None or budget == Budget():
-        budget = Budget(share=config.target)
+        budget = Budget(share=config.target) if aim is None else Budget()
     selection = compose(
         query_of(change),
         bundle.store,
@@ -107,7 +119,8 @@ def select(
         bundle=bundle.digest,
         state=state,
         # Shards choose each for itself: what decides the draw must be the same for all of them.
-        seed=f"{change.base} {state} {bundle.digest} {budget.share} {budget.seconds}",
+        seed=f"{change.base} {state} {bundle.digest} {budget.share} {budget.seconds} {level}",
+        aim=aim,
     )
     return replace(selection, notices=(*selection.notices, notice)) if notice else selection
 
@@ -117,27 +130,34 @@ def base_of(
 ) -> tuple[str, str]:
     """The commit to compare with, and what is to be said of it.
 
-    It is the merge base with `base`; else where the branch left the main line. On the main line it
-    is the commit that the evidence describes, since all that came later is unproven, and the commit
-    before where that says nothing.
+    It is the merge base with `base`; else with what CI names as a request's base; else where the
+    branch left the main line. On the main line it is the commit that the evidence describes, since
+    all that came later is unproven, and where that says nothing the tip before CI's push, or the
+    commit before.
     """
     newest = repo.resolve(head) if head is not None else repo.head()
     if base is not None:
         return repo.merge_base(repo.resolve(base), newest), ""
-    fork = repo.fork_point(newest)
+    context = context_of(repo, newest)
+    named = base_by_ci(repo, context, newest) if context else None
+    if named is not None:
+        return named
+    on_main_line = context is not None and context.on_default_branch
+    fork = None if on_main_line else repo.fork_point(newest)
     if fork is not None:
         return fork, ""
+    pushed = before_push(repo, context, newest)
+    before = "the tip before this push" if pushed else "the commit before"
     if not repo.is_ancestor(store.commit, newest):
-        parent = repo.default_base(newest)
+        parent = pushed or repo.default_base(newest)
         return parent, (
-            f"Compared with {parent[:10]}, the commit before, since the bundle's is not in this "
+            f"Compared with {parent[:10]}, {before}, since the bundle's is not in this "
             "one's past. Give --base to judge more than the last commit."
         )
     if store.commit == newest and (head is not None or repo.state(None) == newest):
-        parent = repo.default_base(newest)
+        parent = pushed or repo.default_base(newest)
         return parent, (
-            f"Compared with {parent[:10]}, the commit before: nothing changed since the bundle "
-            "was made."
+            f"Compared with {parent[:10]}, {before}: nothing changed since the bundle was made."
         )
     return store.commit, f"Compared with {store.commit[:10]}, the state of the bundle."
 
@@ -213,7 +233,7 @@ def explain(
             lines.extend(f"    {sentence}" for sentence in told)
     if len(wanted) > limit:
         lines.append(f"... and {len(wanted) - limit:,} more; --limit shows more of them.")
-    return lines
+    return [*lines, *explanation(selection)]
 
 
 def stale_units(start: Path, *, base: str | None = None) -> frozenset[str]:

@@ -102,16 +102,20 @@ def learn(
     notices.extend(read_kept(cases).notices())
     with lock(config.state / "learn.lock"):
         previous = None if fresh else _previous(config, notices)
+        known = None if previous is None else previous.store
         progress("Tracing the suite", 0, 1)
         if gathered:
-            store, baseline = from_runs(repo, commit, gathered, previous)
+            store, baseline = from_runs(repo, commit, gathered, known)
         else:
             needed = True if undo or faults else None
-            store, baseline = trace_suite(repo, config, commit, previous, plain=needed)
+            store, baseline = trace_suite(repo, config, commit, known, plain=needed)
         store = replace(store, repository=repository_key(config, repo))
         progress("Tracing the suite", 1, 1)
         notices.extend(_said(baseline))
-        bundles.write(config.bundle_path, Bundle(store, lineage=_lineage(commit, baseline)))
+        # What was calibrated before stands until something better is known.
+        thresholds = {} if previous is None else previous.thresholds
+        bundle = Bundle(store, thresholds=thresholds, lineage=_lineage(commit, baseline))
+        bundles.write(config.bundle_path, bundle)
         left = None if within is None else max(0.0, within - (time.monotonic() - began))
         tally = try_changes(
             repo, config, store, baseline, undo, faults, workers, left, progress, at
@@ -258,9 +262,9 @@ def suggested(store: EvidenceStore) -> Callable[[Change, Candidate], Mapping[str
     return choose
 
 
-def _previous(config: Config, notices: list[str]) -> EvidenceStore | None:
+def _previous(config: Config, notices: list[str]) -> Bundle | None:
     try:
-        return read_bundle(config).store
+        return read_bundle(config)
     except NoBundle:
         return None
     except ForetestError as error:

@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, metavar, text in (
         ("target", "SHARE", "share of suite time that may run, e.g. 10%%"),
         ("time", "TIME", "time that may run, e.g. 90s or 5m"),
+        ("confidence", "SHARE", "run what it takes to catch this share of faults, e.g. 95%%"),
         ("base", "REF", "what to compare with (default: where the branch began)"),
         ("bin", "I/N", "one shard of several, e.g. 1/4"),
         ("selection", "FILE", "use the selection that `foretest select --format json` wrote"),

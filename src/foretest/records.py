@@ -228,6 +228,32 @@ class Choice:
     """A short sentence in the user's words."""
 
 
+class Basis(StrEnum):
+    """What a promise was calibrated on."""
+
+    OWN = "own"
+    """Past changes of the repository itself."""
+    POOLED = "pooled"
+    """Other repositories."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What share of faulty changes a selection catches; levels are 0..1."""
+
+    asked: float
+    made: float
+    """What was asked, less where a budget cut; 1 where nothing rests, 0 if unknown."""
+    basis: Basis
+    groups: int
+    """Commits or repositories that were calibrated on."""
+    threshold: float | None = None
+    """Tests of at least this score run; None: the level asked for needs all of them."""
+    cut: bool = False
+    """Whether a budget left out tests that the level asked for needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The answer: what runs, in which order, with reasons; what rests; what was widened and why."""
@@ -247,6 +273,8 @@ class Selection:
     """Digest of the bundle that decided; empty where none was at hand."""
     state: str = ""
     """What was judged: the commit, and a digest of what was not committed; empty = unknown."""
+    promise: Promise | None = None
+    """None where none was asked for."""
 
     @property
     def chosen_seconds(self) -> float:

@@ -59,6 +59,7 @@ def command(
     What is finished is kept when the time is up or Ctrl-C is pressed; the next call goes on there.
     """
     from foretest.learning import learn
+    from foretest.training.calibrate import calibrate
 
     if undo is None and faults is None:
         # A time alone means: as much as fits into it, past changes first.
@@ -76,9 +77,11 @@ def command(
             gathered=gathered,
             progress=screen,
         )
+        calibrated = calibrate(config, progress=screen)
     for notice in learned.notices:
         click.echo(f"note: {notice}", err=True)
-    click.echo(learned.sentence())
+    for sentence in filter(None, (learned.sentence(), calibrated.sentence())):
+        click.echo(sentence)
     click.echo(
         "Next: pytest --foretest=observe   (runs everything, says what it would have skipped)"
     )

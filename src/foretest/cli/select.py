@@ -12,6 +12,7 @@ from foretest.cli.options import Bin, Duration, Share, repository_option
 from foretest.errors import ForetestError
 from foretest.records import Budget, Selection, Why
 from foretest.selection.formats import FORMATS, render, render_units
+from foretest.selection.promise import sentence
 
 
 @click.command(
@@ -22,6 +23,8 @@ Examples:
   foretest select                              against the default base, 10 % of suite time
   foretest select --base origin/main --time 5m --rest later.txt > now.txt
   pytest @now.txt
+  foretest select --confidence 95%             what it takes to catch 95 % of faulty changes
+  foretest select --confidence 95% --time 5m   and no longer than that: the promise made is printed
   foretest select --bin 1/4                    the first of four shards
   foretest select --format json | jq .chosen[0]
   go test $(foretest select --format go)
@@ -33,6 +36,11 @@ Examples:
 )
 @click.option("--target", type=Share(), help="Share of suite time that may run, e.g. 10%.")
 @click.option("--time", "seconds", type=Duration(), help="Time that may run, e.g. 5m.")
+@click.option(
+    "--confidence",
+    type=Share(),
+    help="Share of faulty changes to catch, e.g. 95%: it decides the set, a budget only cuts it.",
+)
 @click.option(
     "--rest", type=click.Path(path_type=Path, dir_okay=False), help="Write what was left out."
 )
@@ -53,6 +61,7 @@ def command(
     head: str | None,
     target: float | None,
     seconds: float | None,
+    confidence: float | None,
     rest: Path | None,
     bin_: tuple[int, int] | None,
     form: str,
@@ -70,9 +79,10 @@ def command(
     """
     if target is not None and seconds is not None:
         raise click.UsageError("Give --target or --time, not both.")
-    budget = Budget(1.0) if run_all else Budget(target, seconds)
+    if run_all:
+        target, seconds, confidence = 1.0, None, 0.0
     start = repository or Path.cwd()
-    selection = _select(start, base, head, budget, bin_)
+    selection = _select(start, base, head, Budget(target, seconds), bin_, confidence)
     for notice in selection.notices:
         click.echo(f"foretest: {notice}", err=True)
     if rest is not None:
@@ -84,7 +94,8 @@ def command(
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     if summary is not None:
         _append_summary(summary, selection)
-    click.echo(f"foretest: {_sentence(selection)}", err=True)
+    for told in filter(None, (sentence(selection), _sentence(selection))):
+        click.echo(f"foretest: {told}", err=True)
 
 
 def _select(
@@ -93,10 +104,11 @@ def _select(
     head: str | None,
     budget: Budget,
     bin_: tuple[int, int] | None,
+    confidence: float | None,
 ) -> Selection:
     from foretest import client
 
-    return client.ask(start, client.Request(base, budget, bin_, head=head))
+    return client.ask(start, client.Request(base, budget, bin_, head=head, confidence=confidence))
 
 
 def _suite(start: Path) -> tuple[str, ...]:

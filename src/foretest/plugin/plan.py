@@ -35,6 +35,7 @@ class Options:
     base: str | None = None
     bin: str | None = None
     selection: str | None = None
+    confidence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,19 @@ def make_plan(options: Options) -> Plan:
         return Plan(Mode.OFF, Origin.NOWHERE, "--foretest is not given.")
     mode = Mode(options.mode or "select")
     try:
-        request = Request(options.base, _budget(options), _bin(options), mode.value)
+        request = Request(
+            options.base,
+            _budget(options),
+            _bin(options),
+            mode.value,
+            confidence=None if options.confidence is None else parse_share(options.confidence),
+        )
     except ValueError as error:
         return Plan(mode, Origin.NOWHERE, str(error))
     if options.selection is None:
         return Plan(mode, Origin.ENGINE, "The engine chooses.", request)
-    given = [n for n in ("target", "time", "base", "bin") if getattr(options, n) is not None]
+    fixed = ("target", "time", "base", "bin", "confidence")
+    given = [name for name in fixed if getattr(options, name) is not None]
     if given:
         names = " and ".join(f"--foretest-{name}" for name in given)
         return Plan(

@@ -64,6 +64,8 @@ class Direction:
     def pytest_sessionstart(self) -> None:
         config = self.config
         self.place = find_place(config.rootpath, config.invocation_params.dir)
+        if self.place.run:
+            self.run_id = f"{self.place.run}-{self.run_id}"
         self.selection = _obtain(self.plan, self.place, config)
         self.orders = self._orders()
         self.notices = _interplay(self.plan.mode, self.orders, config)
@@ -215,7 +217,7 @@ class Direction:
 
 
 def _options(config: pytest.Config) -> Options:
-    names = ("target", "time", "base", "bin", "selection")
+    names = ("target", "time", "base", "bin", "selection", "confidence")
     given = {name: getattr(config.option, f"foretest_{name}") for name in names}
     return Options(config.option.foretest, **given)
 

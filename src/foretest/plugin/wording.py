@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from foretest.plugin.observing import Observation
 from foretest.plugin.plan import Mode
 from foretest.records import Choice, Selection, Why
+from foretest.selection.promise import sentence
 
 MOST_NOTICES = 5
 MOST_MISSED = 20
@@ -15,8 +16,10 @@ MOST_MISSED = 20
 
 def header(mode: Mode, selection: Selection) -> list[str]:
     """What is about to happen."""
+    told = [f"foretest: {promised}"] if (promised := sentence(selection)) else []
+    told += notices(selection.notices)
     if selection.run_all:
-        return [f"foretest: {mode}, all tests run", *notices(selection.notices)]
+        return [f"foretest: {mode}, all tests run", *told]
     chosen, total = len(selection.chosen), len(selection.chosen) + len(selection.rest)
     share = _share(selection)
     amount = f"{chosen:,} of {total:,} tests" + (f" ({share} of suite time)" if share else "")
@@ -25,7 +28,7 @@ def header(mode: Mode, selection: Selection) -> list[str]:
         Mode.ORDER: f"foretest: order, all tests run, the likeliest failures first{base}",
         Mode.OBSERVE: f"foretest: observe, all tests run, select would run {amount}{base}",
     }.get(mode, f"foretest: {mode}, {amount}{base}")
-    return [f"{line}; `foretest explain TEST` says why", *notices(selection.notices)]
+    return [f"{line}; `foretest explain TEST` says why", *told]
 
 
 def notices(sentences: Sequence[str]) -> list[str]:

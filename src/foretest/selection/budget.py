@@ -79,8 +79,12 @@ def choose(
     explore_share: float = 0.0,
     seed: str = "",
     strategy: Strategy = BALANCED,
+    least: float | None = None,
 ) -> Allocation:
     """Fill the budget: the always-run tests, then the order's longest prefix, then a random draw.
+
+    With `least`, only tests of at least that score are in the order; then exploration, which draws
+    among the others too, is paid from what they leave over.
 
     `seconds` are finite and not negative. Without exploration, what a budget chooses is part of
     what any larger one chooses. Exploration is paid from the budget, at most a fifth of what the
@@ -92,11 +96,13 @@ def choose(
     first = order[always[order]]
     others = order[~always[order]]
     left = max(0.0, limit - float(seconds[first].sum()))
-    explore = min(explore_share * suite, 0.2 * left) if np.isfinite(left) else 0.0
-    spent = np.cumsum(seconds[others])
-    # Sums of floats: a budget of the whole must hold the whole.
-    fits = int(np.searchsorted(spent, (left - explore) * (1 + 1e-9), side="right"))
-    scored, over = others[:fits], others[fits:]
+    if least is None:
+        explore = min(explore_share * suite, 0.2 * left) if np.isfinite(left) else 0.0
+        scored = _prefix(others, seconds, left - explore)
+    else:
+        scored = _prefix(others[scores[others] >= least], seconds, left)
+        explore = min(explore_share * suite, left - float(seconds[scored].sum()))
+    over = others[~np.isin(others, scored)]
     inclusion = np.zeros(len(seconds))
     inclusion[first] = inclusion[scored] = 1.0
     drawn, probability = explore_rest(over, seconds, explore, seed)
@@ -104,6 +110,13 @@ def choose(
     rest = over[~np.isin(over, drawn)]
     total = float(seconds[first].sum() + seconds[scored].sum() + seconds[drawn].sum())
     return Allocation(first, scored, drawn, rest, inclusion, limit, total)
+
+
+def _prefix(rows: Rows, seconds: Floats, allowed: float) -> Rows:
+    """The longest beginning of `rows` that takes at most so many seconds."""
+    # Sums of floats: a budget of the whole must hold the whole.
+    fits = np.searchsorted(np.cumsum(seconds[rows]), allowed * (1 + 1e-9), side="right")
+    return rows[: int(fits)]
 
 
 def running_order(

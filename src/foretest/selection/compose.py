@@ -14,10 +14,11 @@ from foretest.features.build import build
 from foretest.features.query import Query
 from foretest.models.contract import Model, Scores, predict
 from foretest.models.formula import Formula
-from foretest.records import Budget, Choice, Selection, Why
+from foretest.records import Budget, Choice, Promise, Selection, Why
 from foretest.selection.budget import BALANCED, Allocation, Strategy, choose, limit_seconds
 from foretest.selection.explanation import Explainer
 from foretest.selection.policy import Freshness, Rules, Verdict, apply_rules
+from foretest.selection.promise import Aim
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -25,8 +26,10 @@ Floats = NDArray[np.float64]
 EXPLAINED = frozenset({"coverage_age", "days_since_failure"})
 """Features that only explanations read."""
 OVER_BUDGET = "its evidence is weaker than that of the tests which fill the budget"
+BELOW = "its score is below {:.3g}, from which on tests run for the promise"
 UNRELATED = "nothing links it to the change"
 EXPLORED = "drawn at random, to see what evidence misses"
+NO_PROMISE = "the level asked for cannot be promised with less"
 
 
 def select(
@@ -46,11 +49,13 @@ def select(
     bundle: str = "",
     state: str = "",
     seed: str = "",
+    aim: Aim | None = None,
 ) -> Selection:
     """Decide what runs. Pure: the same arguments give the same Selection, draw included.
 
     `now` is in seconds since 1970; `units` are the tests that exist now, where they are known.
-    `seed` decides the draw, where it is to be another than the decision's name.
+    `seed` decides the draw, where it is to be another than the decision's name. With an `aim` its
+    threshold decides the set, and the budget can only cut it.
     """
     fresh = freshness or Freshness()
     verdict = apply_rules(query, store, rules, now, units=units, freshness=fresh)
@@ -59,11 +64,8 @@ def select(
         query, store, now, ages=fresh.ages, stale_after=rules.max_coverage_age, only=wanted
     )
     suite = _Suite(store, predict(model, frame), verdict)
-    allowed = Budget() if verdict.run_all else widened(budget, verdict.factor)
-    if not query.files and math.isfinite(limit_seconds(allowed, 1.0)):
-        # Where nothing changed, no score means anything: only the rules choose.
-        verdict.notices.append("Nothing changed: only tests that always run are selected.")
-        allowed = Budget(share=0.0)
+    allowed, aim = _limits(query, budget, verdict, aim)
+    least = None if aim is None else aim.threshold or 0.0
     given = choose(
         suite.scores[suite.rows],
         suite.seconds[suite.rows],
@@ -72,6 +74,7 @@ def select(
         explore_share=rules.explore,
         seed=seed or decision_id,
         strategy=strategy,
+        least=least,
     )
     parts = model.parts(frame) if isinstance(model, Formula) else None
     chosen = suite.chosen(given, Explainer(query, store, frame, parts))
@@ -81,13 +84,30 @@ def select(
         base=base,
         head=head,
         chosen=chosen,
-        rest=suite.rest(given),
-        run_all=bool(verdict.run_all) or not math.isfinite(given.limit),
+        rest=suite.rest(given, least or 0.0),
+        run_all=bool(verdict.run_all) or not (math.isfinite(given.limit) or len(given.rest)),
         notices=(*verdict.notices, *_overspent(given, suite)),
         budget=budget,
         bundle=bundle,
         state=state,
+        promise=None if aim is None else suite.promise(given, aim, least or 0.0),
     )
+
+
+def _limits(
+    query: Query, budget: Budget, verdict: Verdict, aim: Aim | None
+) -> tuple[Budget, Aim | None]:
+    """What may run, and the level to be promised; what is to be said of both joins the notices."""
+    allowed = Budget() if verdict.run_all else widened(budget, verdict.factor)
+    limited = math.isfinite(limit_seconds(allowed, 1.0))
+    if not query.files and not verdict.run_all and (limited or aim is not None):
+        # Where nothing changed, no score means anything: only the rules choose.
+        verdict.notices.append("Nothing changed: only tests that always run are selected.")
+        return Budget(share=0.0), None
+    if aim is not None and aim.threshold is None and not verdict.run_all:
+        verdict.notices.append(aim.notice)
+        verdict.run_all = "" if limited else NO_PROMISE
+    return allowed, aim
 
 
 def predicted_seconds(measured: Floats) -> Floats:
@@ -129,12 +149,19 @@ class _Suite:
             *self._choices(explored, repeat(Why.EXPLORED), odds.tolist(), repeat(EXPLORED)),
         )
 
-    def rest(self, given: Allocation) -> tuple[Choice, ...]:
-        """What is left out, the most deserving first."""
+    def rest(self, given: Allocation, least: float) -> tuple[Choice, ...]:
+        """What is left out, the most deserving first; below `least` for want of evidence alone."""
         rows, odds = self.rows[given.rest], given.inclusion[given.rest].tolist()
+        scores = self.scores[rows]
+        short = np.where(scores < least, BELOW.format(least), OVER_BUDGET)
         # Half of a percent: below it there is a prior, but no evidence.
-        told = [OVER_BUDGET if linked else UNRELATED for linked in self.scores[rows] > 0.005]
+        told = np.where(scores > 0.005, short, UNRELATED).tolist()
         return tuple(self._choices(rows, repeat(Why.OVER_BUDGET), odds, told))
+
+    def promise(self, given: Allocation, aim: Aim, least: float) -> Promise:
+        """What the set promises; what a draw adds to it adds nothing to the promise."""
+        out = self.scores[self.rows[np.concatenate((given.rest, given.explored))]]
+        return aim.promise(out[out >= least].tolist(), complete=not len(given.rest))
 
     def _by_rules(self, rows: Rows) -> tuple[Rows, list[Why], list[str]]:
         rules = {0: (Why.NEW, "it is new"), **self.verdict.rules}

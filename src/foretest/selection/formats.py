@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from foretest.errors import BadConfiguration
-from foretest.records import Budget, Choice, Selection, TestId, Why
+from foretest.records import Basis, Budget, Choice, Promise, Selection, TestId, Why
 
 LONGEST_EXPRESSION = 30_000
 """Characters of a regular expression on a command line; Windows allows 32,767 in all."""
@@ -178,6 +178,21 @@ def selection_from_json(data: Mapping[str, Any]) -> Selection:
         budget=Budget(data["budget"]["share"], data["budget"]["seconds"]),
         bundle=str(data["bundle"]),
         state=str(data.get("state", "")),  # decisions of an older version name none
+        promise=_promise(data.get("promise")),
+    )
+
+
+def _promise(data: Mapping[str, Any] | None) -> Promise | None:
+    if data is None:
+        return None
+    threshold = data["threshold"]
+    return Promise(
+        asked=float(data["asked"]),
+        made=float(data["made"]),
+        basis=Basis(data["basis"]),
+        groups=int(data["groups"]),
+        threshold=None if threshold is None else float(threshold),
+        cut=bool(data["cut"]),
     )
 
 

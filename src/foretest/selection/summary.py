@@ -6,6 +6,7 @@ import re
 from collections import Counter
 
 from foretest.records import Choice, Selection, Why
+from foretest.selection.promise import sentence
 
 LONGEST = 60_000
 """Characters; GitHub refuses a comment of more than 65,536."""
@@ -87,6 +88,9 @@ def _table(title: str, choices: tuple[Choice, ...], rows: int) -> str:
 
 
 def _confidence(selection: Selection) -> str:
+    if promised := sentence(selection):
+        later = "" if selection.run_all else " The tests left out should run after the merge."
+        return f"Confidence: {escape(promised)}{later} Decision {escape(selection.decision_id)}."
     if selection.run_all:
         return "Confidence: nothing is left out."
     decision = escape(selection.decision_id)

@@ -1,0 +1,1 @@
+"""Learns models from tried changes; nothing here runs when tests are selected."""
