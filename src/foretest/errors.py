@@ -62,7 +62,13 @@ class BadStore(ForetestError):
 
 
 class Busy(ForetestError):
+    """`retry_after`: seconds after which trying again makes sense."""
+
     name = "busy"
+
+    def __init__(self, message: str, remedy: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message, remedy)
+        self.retry_after = retry_after
 
 
 class SuiteFailed(ForetestError):
@@ -95,3 +101,7 @@ class ReadOnlyTarget(ForetestError):
 
 class NothingToReplay(ForetestError):
     name = "nothing-to-replay"
+
+
+class PeerUnavailable(ForetestError):
+    name = "peer-unavailable"

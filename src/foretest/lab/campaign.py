@@ -138,10 +138,14 @@ def repair(path: Path) -> bool:
 
 def append_case(path: Path, case: Case) -> None:
     """Append one case; it is on disk when this returns."""
-    data = case.to_line().encode()
+    append_line(path, case.to_line())
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one whole line; it is on disk when this returns. Raises BadStore."""
     try:
         with path.open("ab") as file:
-            file.write(data)
+            file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
         sync_directory(path.parent)

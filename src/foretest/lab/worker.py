@@ -17,7 +17,7 @@ from foretest.errors import SuiteFailed
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
 
-_REMOVED = (
+REMOVED = (
     "COVERAGE_PROCESS_START",
     "GIT_DIR",
     "GIT_INDEX_FILE",
@@ -29,6 +29,7 @@ _REMOVED = (
     "PYTHONSTARTUP",
     "PYTHONWARNINGS",
 )
+"""Variables that would lead a run of the suite to another repository, suite or interpreter."""
 
 _ONE_THREAD = dict.fromkeys(("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """Several workers share the cores, and threads do not survive a fork."""
@@ -166,7 +167,7 @@ class Worker:
             "TMPDIR": str(self.temporary),
             **_ONE_THREAD,
         }
-        return child_environment(_REMOVED, changes)
+        return child_environment(REMOVED, changes)
 
     def _send(self, record: Mapping[str, Any]) -> None:
         data = memoryview((json.dumps(record) + "\n").encode())

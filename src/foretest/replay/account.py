@@ -29,12 +29,7 @@ def account(
     return ReplayReport(
         title=title,
         repository=repository,
-        rows=tuple(
-            StrategyRow(line.strategy, share, caught.mean, caught.low, caught.high, line.n)
-            for line in lines
-            if line.slice == ALL
-            for share, caught in zip(SHARES, line.caught, strict=True)
-        ),
+        rows=strategy_rows(lines, ALL),
         first_failures=tuple(
             FirstFailure(verdict.strategy, verdict.score.first, verdict.case_id)
             for verdict in judgement.verdicts
@@ -53,6 +48,16 @@ def account(
         summary=summary,
         facts=(*_facts(judgement, lines), *facts),
         ours=OURS,
+    )
+
+
+def strategy_rows(lines: Sequence[Line], part: str) -> tuple[StrategyRow, ...]:
+    """One slice's lines, a row a strategy and budget."""
+    return tuple(
+        StrategyRow(line.strategy, share, caught.mean, caught.low, caught.high, line.n)
+        for line in lines
+        if line.slice == part
+        for share, caught in zip(SHARES, line.caught, strict=True)
     )
 
 

@@ -48,6 +48,30 @@ class SliceRow:
     n: int
 
 
+Range = tuple[float, float, float]
+"""A mean and the ends of its 95% interval, which are NaN where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRow:
+    """A tool that leaves tests out, or an order of ours in a fixed budget (the last four: none)."""
+
+    strategy: str
+    n: int
+    missed: Range
+    """Share of the faulty changes of which no failing test was selected."""
+    time: Range
+    """Share of suite time that the selection takes."""
+    ours_missed: Range | None = None
+    """The same of ours, given on each change the time that the tool took there."""
+    fewer: Range | None = None
+    """How many fewer ours misses in that time, paired."""
+    seconds: float | None = None
+    """Median wall seconds until the tool had answered."""
+    unanswered: int = 0
+    """Changes on which it gave no answer, so that everything ran."""
+
+
 @dataclass(frozen=True, slots=True)
 class CaseRow:
     """One faulty change and what our strategy made of it."""
@@ -88,3 +112,7 @@ class ReplayReport:
     """Counts worth a tile: a label and its value, such as ("test functions", "1,204")."""
     ours: str = OURS
     """The strategy that charts, tables and sentences bring out."""
+    peers: tuple[PeerRow, ...] = ()
+    """Real tools that leave tests out, where they were asked."""
+    beside_peers: tuple[StrategyRow, ...] = ()
+    """All strategies within budgets, over the changes that the tools were asked about."""

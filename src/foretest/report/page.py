@@ -54,6 +54,8 @@ def render(report: ReplayReport) -> str:
             (tables.percent(budget), tables.slice_table(report.slices, budget, report.ours))
             for budget in sorted(tables.budgets_of(report.slices), key=tables.from_usual)
         ],
+        peers=tables.peer_table(report.peers, report.ours),
+        beside_peers=tables.budget_table(report.beside_peers, report.ours),
         figures=list(_figures(report)),
         cases=cases[:CASES_SHOWN],
         left_out=max(len(cases) - CASES_SHOWN, 0),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from foretest.report.contents import OURS, SliceRow, StrategyRow
+from foretest.report.contents import OURS, PeerRow, Range, SliceRow, StrategyRow
 
 
 class Named(Protocol):
@@ -111,6 +111,36 @@ def slice_table(rows: Sequence[SliceRow], budget: float, ours: str = OURS) -> Ta
     )
 
 
+def peer_table(rows: Sequence[PeerRow], ours: str = OURS) -> Table:
+    """Tools down; what each misses, in how much time, and what ours misses in that time."""
+    fewest = min((row.missed[0] for row in rows if row.seconds is not None), default=None)
+    return Table(
+        corner="selection",
+        columns=(
+            "missed",
+            "suite time",
+            f"{ours} misses in that time",
+            "fewer missed",
+            "seconds to answer",
+            "no answer",
+        ),
+        rows=tuple(
+            (
+                row.strategy,
+                (
+                    _range(row.missed, row.seconds is not None and row.missed[0] == fewest),
+                    _range(row.time),
+                    _range(row.ours_missed),
+                    _range(row.fewer),
+                    None if row.seconds is None else Cell(f"{row.seconds:.1f}", ""),
+                    None if row.seconds is None else Cell(f"{row.unanswered} of {row.n}", ""),
+                ),
+            )
+            for row in rows
+        ),
+    )
+
+
 def in_short(rows: Sequence[StrategyRow], ours: str = OURS) -> str:
     """One sentence: what ours catches at the budget nearest to 5 %, beside oracle and rival."""
     budgets = budgets_of(rows)
@@ -144,6 +174,14 @@ def _cell(row: StrategyRow | SliceRow | None, best: float | None) -> Cell | None
         return None
     top = row.strategy != "oracle" and row.caught == best
     return Cell(percent(row.caught), _interval(row), top)
+
+
+def _range(value: Range | None, best: bool = False) -> Cell | None:
+    if value is None:
+        return None
+    mean, low, high = value
+    known = low == low and low != high  # a NaN is no bound, a fixed budget has none
+    return Cell(percent(mean), f"{low * 100:.0f}–{high * 100:.0f}" if known else "", best)
 
 
 def _interval(row: StrategyRow | SliceRow) -> str:

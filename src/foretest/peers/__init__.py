@@ -1,0 +1,1 @@
+"""The tools that users already have, asked about the same past changes as every strategy."""
