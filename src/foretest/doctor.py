@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foretest.changes.git import Repository, repository_key
+from foretest.comparing import base_by_ci, context_of
 from foretest.config import Config, load_config, unread_settings
 from foretest.errors import ForetestError
 
@@ -57,6 +58,14 @@ def _history(repo: Repository, config: Config) -> Iterator[Finding]:
         yield Finding(
             "bad", "The clone is shallow: its history ends early.", "git fetch --unshallow"
         )
+    context = context_of(repo, head)
+    named = None
+    if context is not None:
+        yield Finding("ok", f"This is a job of {context.system}; `foretest ci show` says more.")
+        named = base_by_ci(repo, context, head)
+    if named is not None:
+        yield Finding("ok", named[1])
+        return
     fork = repo.fork_point(head)
     base = f"{fork[:10]}, where it left the main line" if fork else "the state of the bundle"
     yield Finding("ok", f"A change is compared with {base}, unless --base says otherwise.")

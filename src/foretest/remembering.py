@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from foretest import bundle as bundles
 from foretest import decisions
 from foretest.changes.git import Repository, repository_key
+from foretest.comparing import context_of
 from foretest.config import Config
 from foretest.durable import claimed, lock
 from foretest.engine import ensure_state, read_bundle
@@ -33,9 +34,9 @@ from foretest.evidence.traced import TracedRun, read_traced
 from foretest.history import state as states
 from foretest.history.catalogue import FILE, BundleEntry, Catalogue
 from foretest.history.lake import Lake
-from foretest.records import Selection, TestRun
+from foretest.records import Configuration, Selection, TestRun
 from foretest.results.read import Origin, read_report
-from foretest.results.report import merge
+from foretest.results.report import here, merge
 
 SPOOL = "spool"
 """Where `pytest --foretest` leaves reports and coverage, under the state directory."""
@@ -87,7 +88,7 @@ def record(
     spooled = () if reports else finished(config.state / SPOOL)
     known = known_tests(config, notices)
     key = repository_key(config, repo)
-    origin = Origin(key, commit, repo.head(), run_id=run_id or "")
+    origin = _origin(config, repo, key, commit, run_id)
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
     with lock(config.state / "record.lock"):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0
@@ -104,6 +105,34 @@ def record(
         joined=_join_rate(config, runs),
         notices=tuple(notices),
     )
+
+
+def _origin(
+    config: Config, repo: Repository, key: str, commit: str | None, run_id: str | None
+) -> Origin:
+    """What is known of the runs besides their reports: what was said, what CI says, what is set.
+
+    CI's commit is not used: what was tested is what is checked out.
+    """
+    head = repo.head()
+    context = context_of(repo, head)
+    if context is None:
+        return Origin(key, commit, head, configuration=configuration(config), run_id=run_id or "")
+    return Origin(
+        key,
+        commit,
+        head,
+        configuration=configuration(config, context.configuration),
+        run_id=run_id or "",
+        ci_run=context.run,
+        attempt=context.attempt,
+        shard=context.shard or None,
+    )
+
+
+def configuration(config: Config, flags: Sequence[str] = ()) -> Configuration:
+    """That of this process, with what settings and CI say besides."""
+    return replace(here(), flags=tuple(dict.fromkeys((*config.flags, *flags))))
 
 
 def finished(spool: Path) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -24,8 +25,11 @@ VERBS = (
     "replay",
     "summary",
     "stats",
+    "import",
+    "forget",
     "doctor",
     "state",
+    "ci",
     "demo",
 )
 
@@ -43,7 +47,8 @@ class Verbs(click.Group):
     def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"foretest.cli.{cmd_name}")
+        word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"foretest.cli.{word}")
         command = module.command
         assert isinstance(command, click.Command)
         return command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from foretest.records import TestId
 
 if TYPE_CHECKING:
     from foretest.changes.git import Repository
+    from foretest.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,12 @@ class Place:
     head: str | None = None
     commit: str | None = None
     """The state that runs: the head where no tracked file differs from it, else None."""
+    run: str = ""
+    """What CI calls this run; empty outside CI."""
+    attempt: int = 1
+    shard: str | None = None
+    flags: tuple[str, ...] = ()
+    """What settings and CI say of the configuration."""
 
 
 def find_place(*starts: Path) -> Place:
@@ -36,20 +43,40 @@ def find_place(*starts: Path) -> Place:
         head = repository.head()
         # Untracked files are the normal case where tests run: caches, build output, environments.
         dirty = repository.run("status", "--porcelain", "-z", "--untracked-files=no")
-        return Place(root, _key(repository), head, None if dirty else head)
+        return _described(repository, head, None if dirty else head)
     except ForetestError:  # no git program, no commit yet: the engine names the reason
         return Place(root)
 
 
-def _key(repository: Repository) -> str:
-    """The key under which `record` looks for runs; what is wrong in settings, the engine says."""
+def _described(repository: Repository, head: str, commit: str | None) -> Place:
+    """The place under the key by which `record` looks for runs, and what CI says of it."""
     from foretest.changes.git import repository_key
+    from foretest.comparing import context_of
+
+    config = _settings(repository.root)
+    place = Place(
+        repository.root, repository_key(config, repository), head, commit, flags=config.flags
+    )
+    context = context_of(repository, head)
+    if context is None:
+        return place
+    return replace(
+        place,
+        run=context.run,
+        attempt=context.attempt,
+        shard=context.shard or None,
+        flags=tuple(dict.fromkeys((*config.flags, *context.configuration))),
+    )
+
+
+def _settings(root: Path) -> Config:
+    """The settings; where they are wrong, none: the engine says what is wrong."""
     from foretest.config import Config, load_config
 
     try:
-        return repository_key(load_config(repository.root), repository)
+        return load_config(root)
     except BadConfiguration:
-        return repository_key(Config(repository.root), repository)
+        return Config(root)
 
 
 def repository_root(start: Path) -> Path | None:

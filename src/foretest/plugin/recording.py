@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,14 +76,16 @@ def open_reports(
         return ()
     from foretest.results.report import ReportWriter, here
 
+    configuration = replace(here(), flags=place.flags)
     return tuple(
         ReportWriter(
             path,
             run_id=run_id,
             repository=place.repository,
             commit=place.commit,
-            configuration=here(),
-            shard=shard,
+            configuration=configuration,
+            attempt=place.attempt,
+            shard=shard or place.shard,
             decision_id=decision_id,
         )
         for path in paths

@@ -33,6 +33,8 @@ class Origin:
     """None means the interpreter and system that read the report."""
     run_id: str = ""
     """Empty means that the report's content is its id: the same report twice is one run."""
+    ci_run: str = ""
+    """What CI calls the run: stands before the digest in the id of a report that has no other."""
     attempt: int = 1
     shard: str | None = None
     decision_id: str | None = None
@@ -93,7 +95,7 @@ def _junit(path: Path, begin: bytes, units: Units, origin: Origin) -> ReadReport
         skipped = (f"{path.name} was read up to the first damage: {entries.problem}.",)
     received = datetime.now(UTC)
     run = TestRun(
-        run_id=origin.run_id or _content_id(path),
+        run_id=origin.run_id or _content_id(path, origin.ci_run),
         repository=origin.repository,
         commit=origin.commit or origin.head,
         configuration=origin.configuration or report.here(),
@@ -108,6 +110,7 @@ def _junit(path: Path, begin: bytes, units: Units, origin: Origin) -> ReadReport
     return ReadReport(clean(run), skipped, entries.unmatched)
 
 
-def _content_id(path: Path) -> str:
+def _content_id(path: Path, ci_run: str) -> str:
     with path.open("rb") as file:
-        return f"junit-{hashlib.file_digest(file, 'sha256').hexdigest()[:24]}"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:24]
+    return f"{ci_run or 'junit'}-{digest}"
