@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from foretest import __version__
 from foretest.durable import writing
-from foretest.errors import BadBundle, ForetestError, NewerBundle, NoBundle
+from foretest.errors import BadBundle, BadModel, ForetestError, NewerBundle, NoBundle
 from foretest.evidence.store import EvidenceStore
 from foretest.features.catalogue import CATALOGUE, CATALOGUE_VERSION
 from foretest.models.contract import Model
 from foretest.models.formula import Formula
+from foretest.models.registry import MODELS, read_model
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -124,7 +125,10 @@ class Reader:
             raise NewerBundle(
                 f"The bundle's model '{data['name']}' is not known here.", "Upgrade foretest."
             )
-        return MODELS[data["name"]].from_json(data)
+        try:
+            return read_model(data)
+        except BadModel as error:
+            raise _bad(error.message.rstrip(".")) from error
 
     def part(self, name: str) -> Array | list[str]:
         """One array or list of strings, its digest checked."""
@@ -152,9 +156,6 @@ class Reader:
             )
         if form < FORMAT or catalogue < CATALOGUE_VERSION:
             raise _bad("an older foretest wrote it")
-
-
-MODELS: Mapping[str, type[Model]] = {"formula": Formula}
 
 
 def _manifest(bundle: Bundle, members: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,22 +12,13 @@ import pytest
 from foretest.errors import BadModel
 from foretest.features.catalogue import CATALOGUE, FEATURES
 from foretest.features.frame import FeatureFrame
-from foretest.models.contract import Model, Scores, predict
+from foretest.models.contract import BASE, Model, Scores, predict
 from foretest.models.formula import Formula
+from foretest.models.registry import read_model
+from small_ranker import random_frame, ranker
 
-MODELS: tuple[Model, ...] = (Formula(),)
+MODELS: tuple[Model, ...] = (Formula(), ranker())
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
-
-
-def random_frame(seed: int, size: int = 200, missing: float = 0.3) -> FeatureFrame:
-    rng = np.random.default_rng(seed)
-    columns = {}
-    for feature in CATALOGUE:
-        values = rng.random(size, np.float32)
-        if feature.missing:
-            values[rng.random(size) < missing] = np.nan
-        columns[feature.name] = values
-    return FeatureFrame(size, columns)
 
 
 @every_model
@@ -60,10 +51,29 @@ def test_it_asks_the_same_twice_and_leaves_the_frame(model: Model) -> None:
 
 @every_model
 def test_it_survives_json(model: Model) -> None:
-    again = type(model).from_json(json.loads(json.dumps(model.to_json())))
+    again = read_model(json.loads(json.dumps(model.to_json())))
     frame = random_frame(4)
     assert again.name == model.name
     np.testing.assert_array_equal(predict(again, frame), predict(model, frame))
+
+
+@every_model
+def test_terms_speak_of_known_features(model: Model) -> None:
+    frame = random_frame(8)
+    terms = model.terms(frame)
+    assert set(terms) <= {*FEATURES, BASE}
+    for term in terms.values():
+        assert term.dtype == np.float32
+        assert term.shape == (frame.size,)
+        assert np.isfinite(term).all()
+
+
+@every_model
+def test_above_the_prior_something_speaks_for_a_test(model: Model) -> None:
+    frame = random_frame(9)
+    raised = np.max([*model.terms(frame).values()], axis=0) > 0
+    assert 0 <= model.prior <= 1
+    assert raised[predict(model, frame) > model.prior * 1.001].all()
 
 
 @every_model
@@ -87,12 +97,17 @@ class Broken:
     """A model whose answer is given."""
 
     name = "broken"
+    calibrated = False
+    prior = 0.0
 
     def __init__(self, answer: Any, inputs: tuple[str, ...] = ()) -> None:
         self.answer, self.inputs = answer, inputs
 
     def predict(self, frame: FeatureFrame) -> Scores:
         return self.answer  # type: ignore[no-any-return]
+
+    def terms(self, frame: FeatureFrame) -> Mapping[str, Scores]:
+        return {}
 
     def to_json(self) -> dict[str, Any]:
         return {}

@@ -45,3 +45,15 @@ def test_constants_survive_json_and_reject_nonsense() -> None:
     for wrong in ({"coverage": 1.5}, {"text": float("nan")}, {"path": True}, {"nonsense": 1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Constants.from_json(wrong)
+
+
+def test_terms_say_what_a_part_adds_to_the_odds() -> None:
+    zero = dict.fromkeys(FEATURES, 0.0)
+    values = {**zero, "bm25": 0.5, "coverage_share": 1.0, "coverage_rarity": 0.5}
+    frame = FeatureFrame(1, {n: np.array([v], np.float32) for n, v in values.items()})
+    terms = {name: float(term[0]) for name, term in Formula().terms(frame).items()}
+    with_, without = score(bm25=0.5, coverage_share=1, coverage_rarity=0.5), score(bm25=0.5)
+    odds = with_ / (1 - with_) / (without / (1 - without))
+    assert np.exp(terms["coverage_share"]) == pytest.approx(odds, rel=1e-4)
+    assert terms["bm25"] > 0
+    assert terms["cochange"] == 0

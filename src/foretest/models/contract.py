@@ -14,6 +14,9 @@ from foretest.features.frame import FeatureFrame
 
 Scores = NDArray[np.float32]
 
+BASE = "base"
+"""Among a model's terms: the score of another model that it reads, as log-odds."""
+
 
 @runtime_checkable
 class Model(Protocol):
@@ -31,8 +34,25 @@ class Model(Protocol):
         """Names of the features that it reads, all of them in the catalogue."""
         ...
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether a score is a probability, and not only an order."""
+        ...
+
+    @property
+    def prior(self) -> float:
+        """Score of a test that nothing speaks for or against: above it there is evidence."""
+        ...
+
     def predict(self, frame: FeatureFrame) -> Scores:
         """Likelihood (0..1, float32[n]) that each test fails because of the change."""
+        ...
+
+    def terms(self, frame: FeatureFrame) -> Mapping[str, Scores]:
+        """What moved each score, by name of a feature or BASE: log-odds, float32[n] each.
+
+        Positive where it made a failure more likely. exp(term) is the factor on the odds.
+        """
         ...
 
     def to_json(self) -> dict[str, Any]: ...

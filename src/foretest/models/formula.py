@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foretest.features.frame import Column, FeatureFrame
 
@@ -55,6 +56,22 @@ class Constants:
         return cls(**data)
 
 
+NOTHING = 0.005
+"""A score up to which there is a prior, but no evidence."""
+
+FEATURE_OF = {
+    "coverage": "coverage_share",
+    "propagated": "propagated_share",
+    "text": "bm25",
+    "name": "bm25_name",
+    "path": "path_similarity",
+    "imports": "import_depth",
+    "cochange": "cochange",
+    "failed": "fail_rate",
+}
+"""The feature that speaks for each part."""
+
+
 @dataclass(frozen=True, slots=True)
 class Formula:
     """Noisy-or of independent evidence: 1 - product of (1 - weight x strength).
@@ -67,6 +84,14 @@ class Formula:
     @property
     def name(self) -> str:
         return "formula"
+
+    @property
+    def calibrated(self) -> bool:
+        return False
+
+    @property
+    def prior(self) -> float:
+        return NOTHING
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -83,7 +108,7 @@ class Formula:
         )
 
     def parts(self, frame: FeatureFrame) -> dict[str, Column]:
-        """What each kind of evidence alone would score; explanations rank their sentences by it."""
+        """What each kind of evidence alone would score."""
         c = self.constants
         share, rarity = frame["coverage_share"], frame["coverage_rarity"]
         imports = _known(frame["import_depth"])
@@ -107,12 +132,32 @@ class Formula:
             spared *= np.float32(1) - part
         return np.clip(1 - spared, 0, 1)
 
+    def terms(self, frame: FeatureFrame) -> dict[str, Column]:
+        """For each part the score's log-odds, less those that it would have without the part."""
+        # In these logarithms a noisy-or is a sum.
+        evidence = {
+            name: -np.log1p(-np.minimum(part, 1 - 1e-6).astype(np.float64))
+            for name, part in self.parts(frame).items()
+        }
+        joined = sum(evidence.values(), np.zeros(frame.size))
+        return {
+            FEATURE_OF[name]: (_log_odds(joined) - _log_odds(joined - part)).astype(np.float32)
+            for name, part in evidence.items()
+        }
+
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "constants": self.constants.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return cls(Constants.from_json(data["constants"]))
+
+
+def _log_odds(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-odds of the score that evidence adds up to; what is below the prior counts as it."""
+    rest = np.minimum(np.exp(-evidence), 1 - NOTHING)
+    odds: NDArray[np.float64] = np.log((1 - rest) / rest)
+    return odds
 
 
 def _known(column: Column) -> Column:
