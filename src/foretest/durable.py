@@ -81,8 +81,10 @@ def sync_directory(path: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, timeout: float = 30.0) -> Iterator[None]:
+def lock(path: Path, timeout: float = 30.0, pause: float = _PAUSE) -> Iterator[None]:
     """Hold `path` as a lock between processes; raises Busy after `timeout` seconds.
+
+    `pause` is the time between two tries, in seconds.
 
     The kernel drops the lock when its owner ends, however it ends: there are no stale locks. The
     file stays behind on purpose, since removing it would let two owners in; its text is the
@@ -94,7 +96,7 @@ def lock(path: Path, timeout: float = 30.0) -> Iterator[None]:
     except OSError as error:
         raise refused(path, error) from error
     try:
-        _wait(handle, path, timeout)
+        _wait(handle, path, timeout, pause)
         with suppress(OSError):  # a full disk must not keep a lock from being taken
             os.lseek(handle, 0, os.SEEK_SET)
             os.write(handle, f"{os.getpid():<20}\n".encode())
@@ -126,7 +128,7 @@ def claimed(path: Path) -> bool:
         os.close(handle)
 
 
-def _wait(handle: int, path: Path, timeout: float) -> None:
+def _wait(handle: int, path: Path, timeout: float, pause: float) -> None:
     deadline = time.monotonic() + timeout
     while not _taken(handle):
         if time.monotonic() >= deadline:
@@ -135,7 +137,7 @@ def _wait(handle: int, path: Path, timeout: float) -> None:
                 f"{path.parent} is in use by another foretest process{owner}.",
                 "Wait until it ends, or end it, and try again.",
             )
-        time.sleep(_PAUSE)
+        time.sleep(pause)
 
 
 if sys.platform == "win32":

@@ -73,15 +73,18 @@ def read_report(
 
 def _plugin(path: Path, origin: Origin) -> ReadReport:
     parsed = report.parse(path)
-    run = parsed.run
-    run = replace(
+    # The plugin saw the tests themselves: its ids are right, and what is not known is new.
+    return ReadReport(clean(placed(parsed.run, origin)), parsed.notices)
+
+
+def placed(run: TestRun, origin: Origin) -> TestRun:
+    """The run of a plugin's report with what the caller knows and it does not say."""
+    return replace(
         run,
         repository=run.repository or origin.repository,
         commit=run.commit or origin.commit,
         decision_id=run.decision_id or origin.decision_id,
     )
-    # The plugin saw the tests themselves: its ids are right, and what is not known is new.
-    return ReadReport(clean(run), parsed.notices)
 
 
 def _junit(path: Path, begin: bytes, units: Units, origin: Origin) -> ReadReport:

@@ -161,7 +161,7 @@ def parse(path: Path) -> Parsed:
     try:
         with path.open("r", encoding="utf-8", errors="replace") as file:
             lines = _objects(file, notices)
-            run = _header(path, next(lines, None))
+            run = header(path, next(lines, None))
             results, ended = _body(lines, notices)
     except OSError as error:
         raise BadReport(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
@@ -210,7 +210,8 @@ def _objects(file: Iterable[str], notices: list[str]) -> Iterator[dict[str, Any]
         notices.append(f"{damaged} damaged line{'s'[: damaged > 1]} left out.")
 
 
-def _header(path: Path, data: dict[str, Any] | None) -> TestRun:
+def header(path: Path | str, data: Mapping[str, Any] | None) -> TestRun:
+    """The run, without results, that a report's first line tells of. Raises BadReport."""
     if data is None or data.get("format") != FORMAT:
         raise BadReport(f"{path} is not a report of foretest's plugin.", "Give a report file.")
     if data.get("version") != VERSION:
