@@ -27,6 +27,8 @@ class Request:
     head: str | None = None
     confidence: float | None = None
     """Share of faulty changes to catch, 0..1; None: as set, 0: none is asked for."""
+    adapt: bool | None = None
+    """Whether the budget follows the change's risk; None: as set."""
 
 
 def ask(root: Path, request: Request) -> Selection:
@@ -45,6 +47,7 @@ def ask(root: Path, request: Request) -> Selection:
         budget=request.budget,
         bin=request.bin,
         confidence=request.confidence,
+        adapt=request.adapt,
     )
 
 

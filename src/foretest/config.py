@@ -58,6 +58,8 @@ class Config:
     """Default budget as a share of suite time, where no confidence is asked for."""
     confidence: float = 0.0
     """Share of faulty changes that a selection must catch (see docs/promise.md); 0 = none asked."""
+    adapt: bool = False
+    """Whether a budget is an average over changes: a risky one may take more, a safe one less."""
     explore: float = 0.01
     """Share of suite time given to tests drawn at random from the rest."""
     recent_days: float = 14.0
@@ -149,8 +151,9 @@ def _typed(name: str, value: Any) -> Any:
         if least is not None and not (least <= typed <= greatest and math.isfinite(typed)):
             raise ValueError
         return typed
-    except (TypeError, ValueError, OverflowError) as error:
-        wanted = "a list of strings" if isinstance(default, tuple) else type(default).__name__
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        named = {tuple: "a list of strings", bool: "true or false"}
+        wanted = named.get(type(default), type(default).__name__)
         raise BadConfiguration(
             f"Setting '{name}' has the value {value!r}.", f"It takes {wanted}{_within(name)}."
         ) from error
@@ -162,11 +165,17 @@ def _as_type_of(default: Any, value: Any) -> Any:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise TypeError
         return tuple(value)
+    if isinstance(default, bool):
+        return value if isinstance(value, bool) else _SWITCH[str(value).strip().lower()]
     number = isinstance(default, int | float)
     accepted = (str, int, type(default)) if number else (str,)
     if isinstance(value, bool) or not isinstance(value, accepted):
         raise TypeError
     return type(default)(value)
+
+
+_SWITCH = {"true": True, "1": True, "false": False, "0": False}
+"""The environment's spelling of true and false."""
 
 
 def _within(name: str) -> str:

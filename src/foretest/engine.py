@@ -26,7 +26,9 @@ from foretest.evidence.store import EvidenceStore
 from foretest.features.build import DAY, build
 from foretest.features.query import query_of
 from foretest.models.formula import Formula
+from foretest.models.risk import pretrained, size_of
 from foretest.records import Budget, Choice, Selection, Why
+from foretest.selection.adapting import adapted, risk_row
 from foretest.selection.compose import select as compose
 from foretest.selection.everything import everything
 from foretest.selection.existing import units_now
@@ -52,17 +54,20 @@ def select_or_all(
     budget: Budget | None = None,
     bin: tuple[int, int] | None = None,
     confidence: float | None = None,
+    adapt: bool | None = None,
 ) -> Selection:
     """The selection for a change, or everything with the reason. Never raises for a broken set-up.
 
     `start` lies in the repository; `head` None is the working tree; `confidence` (0..1) None is
-    that of the settings, 0 asks for none. The decision is kept under
+    that of the settings, 0 asks for none; `adapt` None, too. The decision is kept under
     `.foretest/decisions` where that can be written.
     """
     decision_id = decisions.new_id()
     try:
         repo = Repository.open(start)
         config = load_config(repo.root)
+        if adapt is not None:
+            config = replace(config, adapt=adapt)
         selection = select(
             repo, config, decision_id, base=base, head=head, budget=budget, confidence=confidence
         )
@@ -104,25 +109,31 @@ def select(
     aim = aim_at(level, calibrations(bundle.thresholds, bundle.model)) if level else None
     if budget is None or budget == Budget():
         budget = Budget(share=config.target) if aim is None else Budget()
+    query, fresh = query_of(change), freshness(repo, bundle.store, change.head)
+    now, notices = tomorrow(time.time()), [notice] if notice else []
+    if config.adapt and query.files:
+        row = risk_row(query, size_of(change), bundle.store, now, ages=fresh.ages)
+        budget, told = adapted(budget, pretrained(), row)
+        notices.append(told)
     selection = compose(
-        query_of(change),
+        query,
         bundle.store,
         bundle.model,
         Rules.of(config),
         budget,
-        tomorrow(time.time()),
+        now,
         decision_id,
         base=change.base,
         head=change.head,
         units=units_now(repo, bundle.store, change.head),
-        freshness=freshness(repo, bundle.store, change.head),
+        freshness=fresh,
         bundle=bundle.digest,
         state=state,
         # Shards choose each for itself: what decides the draw must be the same for all of them.
         seed=f"{change.base} {state} {bundle.digest} {budget.share} {budget.seconds} {level}",
         aim=aim,
     )
-    return replace(selection, notices=(*selection.notices, notice)) if notice else selection
+    return replace(selection, notices=(*selection.notices, *filter(None, notices)))
 
 
 def base_of(

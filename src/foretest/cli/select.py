@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from foretest import client
 from foretest.cli.options import Bin, Duration, Share, repository_option
 from foretest.errors import ForetestError
 from foretest.records import Budget, Selection, Why
@@ -25,6 +26,7 @@ Examples:
   pytest @now.txt
   foretest select --confidence 95%             what it takes to catch 95 % of faulty changes
   foretest select --confidence 95% --time 5m   and no longer than that: the promise made is printed
+  foretest select --target 10% --adapt         10 % on average: more for a risky change
   foretest select --bin 1/4                    the first of four shards
   foretest select --format json | jq .chosen[0]
   go test $(foretest select --format go)
@@ -40,6 +42,11 @@ Examples:
     "--confidence",
     type=Share(),
     help="Share of faulty changes to catch, e.g. 95%: it decides the set, a budget only cuts it.",
+)
+@click.option(
+    "--adapt/--no-adapt",
+    default=None,
+    help="Let the budget follow the change's risk: it is then an average over changes.",
 )
 @click.option(
     "--rest", type=click.Path(path_type=Path, dir_okay=False), help="Write what was left out."
@@ -62,6 +69,7 @@ def command(
     target: float | None,
     seconds: float | None,
     confidence: float | None,
+    adapt: bool | None,
     rest: Path | None,
     bin_: tuple[int, int] | None,
     form: str,
@@ -82,7 +90,10 @@ def command(
     if run_all:
         target, seconds, confidence = 1.0, None, 0.0
     start = repository or Path.cwd()
-    selection = _select(start, base, head, Budget(target, seconds), bin_, confidence)
+    request = client.Request(
+        base, Budget(target, seconds), bin_, head=head, confidence=confidence, adapt=adapt
+    )
+    selection = client.ask(start, request)
     for notice in selection.notices:
         click.echo(f"foretest: {notice}", err=True)
     if rest is not None:
@@ -96,19 +107,6 @@ def command(
         _append_summary(summary, selection)
     for told in filter(None, (sentence(selection), _sentence(selection))):
         click.echo(f"foretest: {told}", err=True)
-
-
-def _select(
-    start: Path,
-    base: str | None,
-    head: str | None,
-    budget: Budget,
-    bin_: tuple[int, int] | None,
-    confidence: float | None,
-) -> Selection:
-    from foretest import client
-
-    return client.ask(start, client.Request(base, budget, bin_, head=head, confidence=confidence))
 
 
 def _suite(start: Path) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,18 @@ class ClusteredBootstrap:
         means = self._weights @ values / self._weights.sum(axis=1)
         low, high = np.percentile(means, (2.5, 97.5))
         return Interval(float(values.mean()), float(low), float(high))
+
+    def over(self, statistic: Callable[[Values], float]) -> Interval:
+        """Any statistic of weighted cases: `statistic` takes one weight a case, all 1 for the mean.
+
+        Draws for which it is not a number (a sample of one kind alone) are passed over.
+        """
+        whole = float(statistic(np.ones(self._weights.shape[1])))
+        if not self._known:
+            return Interval(whole, np.nan, np.nan)
+        drawn = [statistic(weights) for weights in self._weights]
+        low, high = np.nanpercentile(drawn, (2.5, 97.5))
+        return Interval(whole, float(low), float(high))
 
     def standard_error(self, values: Values) -> float:
         """Of the mean, over the resampled clusters; NaN where there is one cluster or no case."""

@@ -13,10 +13,11 @@ from foretest.evidence.store import EvidenceStore
 from foretest.features.build import build, entries, seen_symbols
 from foretest.features.query import Query
 from foretest.models.contract import Model
-from foretest.records import MODULE_LEVEL, Budget, Choice
+from foretest.records import MODULE_LEVEL, Budget, Choice, Selection
 from foretest.replay.metrics import Mask, Order, Seconds
 from foretest.selection.compose import select
 from foretest.selection.policy import Freshness, Rules
+from foretest.selection.promise import Aim
 
 OURS = "foretest"
 ORACLE = "oracle"
@@ -93,18 +94,24 @@ class Ranker(Protocol):
     def __call__(self, moment: Moment) -> Ranking: ...
 
 
-def ours(moment: Moment) -> Ranking:
-    """The product's own path: rules, features, model, value per second."""
-    selection = select(
+def decided(moment: Moment, budget: Budget | None = None, aim: Aim | None = None) -> Selection:
+    """The product's own path: rules, features, model, value per second. No limit but the given."""
+    return select(
         moment.query,
         moment.store,
         moment.model,
         moment.rules,
-        Budget(),
+        budget or Budget(),
         moment.now,
         "replay",
         freshness=moment.freshness,
+        aim=aim,
     )
+
+
+def ours(moment: Moment) -> Ranking:
+    """What the product would run first."""
+    selection = decided(moment)
     choices = (*selection.chosen, *selection.rest)
     index = moment.store.test_index
     order = np.array([index[c.test] for c in choices if c.test in index], dtype=np.intp)
@@ -124,7 +131,9 @@ def failed_first(moment: Moment) -> Ranking:
 
 def recently_failed(moment: Moment) -> Ranking:
     """Tests by the time of their last failure, the latest first."""
-    return Ranking(by_score(np.nan_to_num(moment.past.last_failed_at, nan=-np.inf), moment.collected))
+    return Ranking(
+        by_score(np.nan_to_num(moment.past.last_failed_at, nan=-np.inf), moment.collected)
+    )
 
 
 def coverage_selection(moment: Moment) -> Ranking:

@@ -1,0 +1,1 @@
+"""Published recipes for predictive selection, written anew: baselines for the judge."""
