@@ -25,7 +25,7 @@ from foretest.records import Basis, Choice, Why
 from foretest.replay.cases import trials_of
 from foretest.replay.judge import Trial
 from foretest.replay.run import as_judged
-from foretest.replay.strategies import Moment, Past, ours
+from foretest.replay.strategies import Moment, Past, decided
 from foretest.selection.compose import predicted_seconds
 from foretest.selection.policy import Freshness, Rules
 from foretest.selection.promise import (
@@ -131,18 +131,20 @@ def scores_of(
     rules: Rules | None = None,
 ) -> list[Scored]:
     """The commit of each faulty trial, and the highest threshold that catches it."""
-    decided = decisions_on(faulty(trials, store), store, model, freshness, rules)
-    return [(trial.commit, highest(choices, trial.failed)) for trial, choices in decided]
+    moments = moments_of(faulty(trials, store), store, model, freshness, rules)
+    return [
+        (trial.commit, highest(decided(moment).chosen, trial.failed)) for trial, moment in moments
+    ]
 
 
-def decisions_on(
+def moments_of(
     trials: Iterable[Trial],
     store: EvidenceStore,
     model: Model,
     freshness: Freshness,
     rules: Rules | None = None,
-) -> Iterator[tuple[Trial, tuple[Choice, ...]]]:
-    """Each trial with the product's own decision on every test, as if no budget were given.
+) -> Iterator[tuple[Trial, Moment]]:
+    """Each trial with what the product would have decided by.
 
     No trial knows the failures of earlier ones: undone changes were met by nobody, and the history
     that the product decides with has none of them.
@@ -152,10 +154,20 @@ def decisions_on(
     collected = np.arange(len(store.tests))
     nothing = Past.none(len(store.tests))
     for trial in trials:
-        moment = Moment(
-            trial.query, trial.time, store, nothing, seconds, collected, model, judged, freshness
+        yield (
+            trial,
+            Moment(
+                trial.query,
+                trial.time,
+                store,
+                nothing,
+                seconds,
+                collected,
+                model,
+                judged,
+                freshness,
+            ),
         )
-        yield trial, ours(moment).reasons
 
 
 def highest(choices: Iterable[Choice], failed: frozenset[str]) -> float:
