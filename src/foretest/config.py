@@ -66,6 +66,11 @@ class Config:
     """A test that failed within so many days always runs."""
     max_coverage_age: int = 200
     """Commits after which coverage counts as stale and the run is widened."""
+    stream: str = ""
+    """Where reports wait for the lake, `spool:FOLDER` or `nats://HOST:PORT`; empty means a spool in
+    the state directory."""
+    durability: str = "process"
+    """What an acknowledged report survives: `process` (a kill) or `power` (a power cut too)."""
     catalogue: str = ""
     """SQLAlchemy address of the catalogue; empty means SQLite in the state directory."""
     timeout: float = 600.0

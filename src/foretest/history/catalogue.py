@@ -236,6 +236,21 @@ class Catalogue:
         with self._database.reading() as session:
             return {name: session.scalar(_count(t, repository)) for name, t in counted.items()}
 
+    def forget(self, repository: str) -> int:
+        """Delete all that belongs to a repository, for good; how many rows that were."""
+        key = tables.Repository.key == repository
+        owner = sa.select(tables.Repository.id).where(key).scalar_subquery()
+        theirs = sa.select(tables.Decision.id).where(tables.Decision.repository_id == owner)
+        deleted = 0
+        with self._database.writing() as session:
+            asked = tables.DecisionTests.decision_id.in_(theirs)
+            deleted += _deleted(session, sa.delete(tables.DecisionTests).where(asked))
+            for table in _OWNED:
+                deleted += _deleted(session, sa.delete(table).where(table.repository_id == owner))
+            deleted += _deleted(session, sa.delete(tables.Repository).where(key))
+        self._database.purge()
+        return deleted
+
     def _repository(self, session: Session, key: str) -> int:
         row = {"key": key, "first_seen": datetime.now(UTC)}
         self._insert_new(session, tables.Repository, row)
@@ -279,8 +294,15 @@ class Catalogue:
         return make(table)
 
 
+_OWNED = (tables.Decision, tables.Change, tables.Run, tables.Test, tables.Bundle)
+"""Tables whose rows belong to one repository, those that refer to others first."""
 _TEST_KEY = ["repository_id", "unit"]
 _COLUMNS = ("test", "why", "score", "seconds", "inclusion", "reason")
+
+
+def _deleted(session: Session, statement: Any) -> int:
+    found: Any = session.execute(statement.execution_options(synchronize_session=False))
+    return int(found.rowcount)
 
 
 def pack(choices: Sequence[Choice]) -> bytes:

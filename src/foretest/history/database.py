@@ -67,6 +67,18 @@ class Database:
         with self.honest(), Session(self._writer) as session, session.begin():
             yield session
 
+    def purge(self) -> None:
+        """Overwrite what was deleted, so that its bytes are gone from the disk as well."""
+        with self.honest(), self._engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            if self.dialect == "sqlite":
+                connection.commit()
+                raw: Any = connection.connection
+                raw.execute("VACUUM")
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            else:
+                connection.exec_driver_sql("VACUUM FULL")
+
     def migrate(self) -> None:
         """Bring the schema up to this version. Raises BadStore for a schema that is newer."""
         with self.honest():

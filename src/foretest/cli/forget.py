@@ -1,0 +1,45 @@
+"""`foretest forget`: a repository's data is deleted for good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from foretest.cli.options import here, repository_option
+
+
+@click.command(
+    "forget",
+    short_help="Delete a repository's data for good",
+    epilog="""\b
+Examples:
+  foretest forget github.com/acme/shop --yes
+  foretest forget dataset:gitbug-java/Netflix/frigga --yes
+  foretest forget --list                what was deleted so far, and from which versions
+""",
+)
+@click.argument("key", metavar="REPOSITORY", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask: there is no way back.")
+@click.option("--list", "listed", is_flag=True, help="Show the tombstones of earlier deletions.")
+@repository_option
+def command(key: str | None, yes: bool, listed: bool, repository: Path | None) -> None:
+    """Delete all results, facts, decisions and learned files of REPOSITORY, from the disk as well.
+
+    Older versions of the lake lose these rows too and say so: a tombstone names the repository by
+    its hash, the moment and the versions. Other repositories keep everything.
+    """
+    from foretest.forgetting import forget, forgotten
+
+    config = here(repository)
+    if listed:
+        for stone in forgotten(config):
+            rows = f"{stone.rows:,} rows, versions {stone.first} to {stone.last}"
+            click.echo(f"{stone.at}  {stone.repository}  {rows}")
+        return
+    if not key:
+        raise click.UsageError("Name the repository, such as github.com/acme/shop.")
+    if not yes:
+        click.confirm(f"Delete everything kept of {key}, for good?", abort=True)
+    for line in forget(config, key).lines():
+        click.echo(line)
