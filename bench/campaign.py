@@ -1,7 +1,7 @@
 """Undone changes of real repositories: makes the cases, keeps the facts, prints the judge's table.
 
     python -m bench.campaign run --scratch DIR [--mirrors DIR] [--minutes 12] [NAME...]
-    python -m bench.campaign table [--intervals] [NAME...]
+    python -m bench.campaign table [--intervals] [--published] [--compare A B] [NAME...]
 
 `run` clones, makes one environment a repository, traces the suite at the recipe's commit (fresh
 coverage) and some commits earlier (lagged coverage), takes past changes back and runs the whole
@@ -26,6 +26,7 @@ from foretest.changes.git import Repository
 from foretest.config import Config
 from foretest.engine import freshness
 from foretest.errors import ForetestError
+from foretest.evidence.store import EvidenceStore
 from foretest.lab.campaign import read_cases, run_campaign
 from foretest.lab.labels import Case
 from foretest.lab.runner import Baseline
@@ -34,8 +35,11 @@ from foretest.learning import trace_suite
 from foretest.replay.account import apart
 from foretest.replay.ageing import with_older_coverage
 from foretest.replay.cases import trials_of
-from foretest.replay.judge import ALL, Setting, judge
-from foretest.replay.strategies import OURS
+from foretest.replay.compare import as_lines, compare_verdicts
+from foretest.replay.judge import ALL, UNTOUCHED, Setting, judge
+from foretest.replay.published.rankers import Lesson
+from foretest.replay.published.rankers import published as published_rankers
+from foretest.replay.strategies import OURS, STRATEGIES
 from foretest.replay.table import Verdict, as_text, tabulate
 from foretest.selection.policy import Freshness
 
@@ -201,20 +205,36 @@ def read_facts(facts: Path, name: str) -> Iterator[Case]:
         yield from map(Case.from_line, lines)
 
 
+def read_evidence(facts: Path, name: str, kind: str) -> tuple[EvidenceStore, Freshness] | None:
+    """One kind of evidence of a repository and its age; None where it was not taken."""
+    path = facts / f"{name}.{kind.split()[0]}.ftb"
+    if not path.exists():
+        return None
+    bundle = bundles.read(path)
+    ages, age = tuple(bundle.lineage["ages"]), bundle.lineage["age"]
+    return bundle.store, Freshness(ages, age, is_ancestor=True)
+
+
 def judge_facts(
-    facts: Path, names: Iterable[str], kind: str, counts: Counter[str]
+    facts: Path, names: Iterable[str], kind: str, counts: Counter[str], published: bool = False
 ) -> Iterator[Verdict]:
-    """Verdicts of all repositories with one kind of coverage; `counts` takes what is set apart."""
+    """Verdicts of all repositories with one kind of coverage; `counts` takes what is set apart.
+
+    With `published` the published recipes are judged, too; those learnt across projects learn from
+    the repositories named, less the one that is judged.
+    """
+    lessons, ages = [], []
     for name in names:
-        path = facts / f"{name}.{kind.split()[0]}.ftb"
-        if not path.exists():
-            continue
-        bundle = bundles.read(path)
-        age = Freshness(tuple(bundle.lineage["ages"]), bundle.lineage["age"], is_ancestor=True)
-        # Lagged evidence, too, is about the code that was tried; its coverage alone is older.
-        cases = trials_of(read_facts(facts, name), bundle.store.commit)
-        trials = [replace(trial, repository=name) for trial in cases]
-        judgement = judge(trials, bundle.store, Setting(freshness=age))
+        if (evidence := read_evidence(facts, name, kind)) is not None:
+            store, age = evidence
+            # Lagged evidence, too, is about the code that was tried; its coverage alone is older.
+            trials = trials_of(read_facts(facts, name), store.commit)
+            lessons.append(Lesson(name, tuple(replace(t, repository=name) for t in trials), store))
+            ages.append(age)
+    for lesson, age in zip(lessons, ages, strict=True):
+        more = published_rankers(lesson, lessons) if published else {}
+        setting = Setting(freshness=age, strategies={**STRATEGIES, **more})
+        judgement = judge(lesson.trials, lesson.store, setting)
         counts.update(judgement.apart)
         yield from judgement.verdicts
 
@@ -225,13 +245,25 @@ def table(arguments: argparse.Namespace) -> None:
     names = [n for n in names if not arguments.names or n in arguments.names]
     for kind in (FRESH, LAGGED):
         counts: Counter[str] = Counter()
-        verdicts = list(judge_facts(arguments.facts, names, kind, counts))
-        each = [replace(v, slice=v.repository) for v in verdicts if v.slice == ALL]
+        verdicts = list(judge_facts(arguments.facts, names, kind, counts, arguments.published))
         print(f"=== {kind} ===\n")
         print(as_text(tabulate(verdicts, OURS), arguments.intervals))
         if arguments.repositories:
+            each = [replace(v, slice=v.repository) for v in verdicts if v.slice == ALL]
             print("\n" + as_text(tabulate(each, OURS), arguments.intervals))
+        for ours, theirs in arguments.compare or ():
+            print("\n" + "\n".join(_compared(verdicts, ours, theirs)))
         print("\n" + "\n".join(apart(counts)) + "\n")
+
+
+def _compared(verdicts: Sequence[Verdict], ours: str, theirs: str) -> Iterator[str]:
+    for slice_ in (ALL, UNTOUCHED):
+        try:
+            comparison = compare_verdicts(verdicts, ours, theirs, slice_)
+        except ValueError as error:
+            known = ", ".join(sorted({v.strategy for v in verdicts}))
+            raise SystemExit(f"{error}. Strategies judged: {known}.") from error
+        yield f"{slice_}: " + "\n".join(as_lines(comparison, ours, theirs))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -247,6 +279,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     showing = verbs.add_parser("table", help="judge the facts")
     showing.add_argument("--intervals", action="store_true", help="with 95%% intervals")
     showing.add_argument("--repositories", action="store_true", help="each repository, too")
+    showing.add_argument("--published", action="store_true", help="with published recipes")
+    showing.add_argument(
+        "--compare", nargs=2, action="append", metavar=("A", "B"), help="test A against B"
+    )
     showing.set_defaults(verb=table)
     for verb in (making, showing):
         verb.add_argument("--facts", type=Path, default=FACTS)

@@ -17,12 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.campaign import FACTS, FRESH, LAGGED, read_facts
-from foretest import bundle as bundles
+from bench.campaign import FACTS, FRESH, LAGGED, read_evidence, read_facts
 from foretest.durable import write_text
 from foretest.models.risk import NAMES, Floats, Scale
 from foretest.replay.intervals import ClusteredBootstrap, Interval
-from foretest.selection.policy import Freshness
 from foretest.training.probabilities import auc, brier, calibration_slope, log_loss
 from foretest.training.risk import (
     DIRECTED,
@@ -50,13 +48,11 @@ def read_tried(places: Sequence[Path], kind: str, names: Sequence[str]) -> list[
     """Every change tried whose facts lie at one of the places."""
     found: list[Tried] = []
     for facts in places:
-        for path in sorted(facts.glob(f"*.{kind.split()[0]}.ftb")):
-            name = path.name.split(".")[0]
-            if not names or name in names:
-                bundle = bundles.read(path)
-                ages, age = tuple(bundle.lineage["ages"]), bundle.lineage["age"]
-                fresh = Freshness(ages, age, is_ancestor=True)
-                found.extend(tried_of(read_facts(facts, name), bundle.store, fresh, name))
+        for path in sorted(facts.glob("*.jsonl.gz")):
+            name = path.name.removesuffix(".jsonl.gz")
+            evidence = read_evidence(facts, name, kind) if not names or name in names else None
+            if evidence is not None:
+                found.extend(tried_of(read_facts(facts, name), *evidence, name))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +11,19 @@ import numpy as np
 
 from foretest.evidence.store import EvidenceStore
 from foretest.features.query import Query
-from foretest.replay.judge import Trial
+from foretest.replay.judge import Setting, Trial, judge
 from foretest.replay.published import bugbug, meta
 from foretest.replay.published.ledger import Counts, Ledger, ledger_of, usable
-from foretest.replay.strategies import Moment, Ranker, Ranking, by_score, recently_failed
+from foretest.replay.strategies import (
+    OURS,
+    Moment,
+    Ranker,
+    Ranking,
+    by_score,
+    ours,
+    recently_failed,
+)
+from foretest.replay.table import Verdict
 
 PASSING = 100
 """Passing tests drawn of each change to learn from; an order does not depend on their share."""
@@ -146,6 +155,18 @@ def published(lesson: Lesson, others: Sequence[Lesson]) -> dict[str, Ranker]:
             rankers[f"{recipe.name}, other projects"] = across(learnt, lesson)
         rankers[f"{recipe.name}, own past"] = own_past(recipe, lesson)
     return rankers
+
+
+def own_past_verdicts(
+    trials: Sequence[Trial], store: EvidenceStore, setting: Setting
+) -> tuple[Verdict, ...]:
+    """What the recipes learnt from a repository's own past are worth on its trials.
+
+    Raises ExtraMissing where LightGBM is needed and not installed.
+    """
+    rankers = published(Lesson(store.repository, tuple(trials), store), ())
+    judged = judge(trials, store, replace(setting, strategies={OURS: ours, **rankers}, draws=1))
+    return tuple(v for v in judged.verdicts if v.strategy in rankers)
 
 
 def _known(lesson: Lesson, moment: Moment) -> Ledger:
