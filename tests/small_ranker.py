@@ -11,9 +11,9 @@ import numpy as np
 
 from foretest.features.catalogue import CATALOGUE, FEATURES
 from foretest.features.frame import FeatureFrame
-from foretest.models.contract import BASE
+from foretest.models.contract import BASE, Scores
 from foretest.models.formula import Formula
-from foretest.models.ranker import Calibration, Ranker, matrix
+from foretest.models.ranker import Calibration, Ranker, base_logit, matrix
 from foretest.models.trees import Trees
 
 TEXT = Path(__file__).with_name("small_ranker.txt")
@@ -22,9 +22,14 @@ KNOTS = Calibration((-6.0, -2.0, 1.0), (0.001, 0.05, 0.9))
 LINEAGE = {"repositories": {"example.org/a": {"commit": "0" * 40, "licence": "MIT", "cases": 12}}}
 
 
-def ranker(text: str | None = None, knots: Calibration = KNOTS) -> Ranker:
-    trees = Trees.from_text(TEXT.read_text("utf-8") if text is None else text)
-    return Ranker(trees, Formula(), knots, LINEAGE)
+def ranker(knots: Calibration | None = KNOTS, start_from_base: bool = False) -> Ranker:
+    trees = Trees.from_text(TEXT.read_text("utf-8"))
+    return Ranker(trees, Formula(), knots, start_from_base, LINEAGE)
+
+
+def rows_of(model: Ranker, frame: FeatureFrame) -> Scores:
+    """What the ranker's trees read of a frame."""
+    return matrix(frame, model.trees.features, base_logit(model.base.predict(frame)))
 
 
 def random_frame(seed: int, size: int = 200, missing: float = 0.3) -> FeatureFrame:
@@ -50,9 +55,9 @@ def train(seed: int = 0, names: Sequence[str] = NAMES, rounds: int = 8, **more: 
     likely = 0.7 * Formula().predict(frame) + 0.3 * np.nan_to_num(frame["import_depth"])
     failed = np.random.default_rng(seed).random(frame.size) < likely
     signs = [1 if name == BASE else FEATURES[name].monotone for name in names]
-    data = lightgbm.Dataset(
-        matrix(frame, names, Formula()), failed.astype(int), feature_name=list(names)
-    )
+    start = base_logit(Formula().predict(frame))
+    rows = matrix(frame, names, start)
+    data = lightgbm.Dataset(rows, failed.astype(int), feature_name=list(names))
     settings = {"objective": "binary", "num_leaves": 6, "verbose": -1, "num_threads": 1}
     settings |= {"monotone_constraints": signs, **more}
     trained = lightgbm.train(settings, data, rounds)

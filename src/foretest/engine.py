@@ -25,7 +25,6 @@ from foretest.evidence.collect import stale_tests
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import DAY, build
 from foretest.features.query import query_of
-from foretest.models.formula import Formula
 from foretest.models.risk import pretrained, size_of
 from foretest.records import Budget, Choice, Selection, Why
 from foretest.selection.adapting import adapted, risk_row
@@ -298,5 +297,4 @@ def _explainer(
     frame = build(
         query, bundle.store, time.time(), ages=fresh.ages, stale_after=config.max_coverage_age
     )
-    parts = bundle.model.parts(frame) if isinstance(bundle.model, Formula) else None
-    return Explainer(query, bundle.store, frame, parts)
+    return Explainer(query, bundle.store, frame, bundle.model)

@@ -17,8 +17,8 @@ from foretest.models.formula import Formula
 from foretest.models.registry import read_model
 from small_ranker import random_frame, ranker
 
-MODELS: tuple[Model, ...] = (Formula(), ranker())
-every_model = pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
+MODELS: tuple[Model, ...] = (Formula(), ranker(), ranker(None, start_from_base=True))
+every_model = pytest.mark.parametrize("model", MODELS, ids=["formula", "ranker", "corrector"])
 
 
 @every_model

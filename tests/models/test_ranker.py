@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +18,10 @@ from foretest.features.catalogue import FEATURES
 from foretest.models import pretrained
 from foretest.models.contract import BASE, predict
 from foretest.models.formula import Formula
-from foretest.models.ranker import Calibration, Ranker, log_odds, matrix
+from foretest.models.ranker import Calibration, Ranker, base_logit, log_odds, matrix
 from foretest.models.registry import MODELS, read_model
 from foretest.models.trees import Trees
-from small_ranker import KNOTS, LINEAGE, NAMES, random_frame, ranker, train
+from small_ranker import KNOTS, LINEAGE, NAMES, TEXT, random_frame, ranker, train
 
 
 def test_inputs_are_its_own_and_those_of_its_base() -> None:
@@ -31,7 +32,7 @@ def test_inputs_are_its_own_and_those_of_its_base() -> None:
 
 def test_the_matrix_holds_the_base_as_log_odds() -> None:
     frame = random_frame(1, 50)
-    rows = matrix(frame, NAMES, Formula())
+    rows = matrix(frame, NAMES, base_logit(Formula().predict(frame)))
     assert rows.dtype == np.float32
     assert np.abs(rows[:, 0]).max() <= 12
     scores = Formula().predict(frame)
@@ -39,8 +40,16 @@ def test_the_matrix_holds_the_base_as_log_odds() -> None:
     np.testing.assert_array_equal(rows[:, 3], frame["bm25"])
 
 
-def test_terms_add_up_from_the_prior_to_the_score() -> None:
-    model, frame = ranker(), random_frame(2, 500)
+KINDS = pytest.mark.parametrize(
+    "model",
+    [ranker(), ranker(None), ranker(start_from_base=True), ranker(None, start_from_base=True)],
+    ids=["calibrated", "raw", "calibrated corrector", "corrector"],
+)
+
+
+@KINDS
+def test_terms_add_up_from_the_prior_to_the_score(model: Ranker) -> None:
+    frame = random_frame(2, 500)
     terms = model.terms(frame)
     assert set(terms) <= {*FEATURES, BASE}
     assert all(term.dtype == np.float32 and term.shape == (500,) for term in terms.values())
@@ -59,12 +68,23 @@ def test_what_the_base_raised_is_told_as_its_parts() -> None:
     assert terms[BASE][1] == 0
 
 
+def test_a_corrector_without_a_tree_that_moves_is_its_base() -> None:
+    still = re.sub("leaf_value=.*", "leaf_value=0 0 0 0 0 0", TEXT.read_text("utf-8"))
+    still = re.sub("internal_value=.*", "internal_value=0 0 0 0 0", still)
+    model = Ranker(Trees.from_text(still), Formula(), start_from_base=True)
+    frame = random_frame(6)
+    np.testing.assert_allclose(model.predict(frame), Formula().predict(frame), atol=1e-5)
+    assert model.prior == pytest.approx(Formula().prior)
+    assert not model.calibrated
+
+
 def test_scores_rise_with_the_raw_score_beyond_the_last_knot() -> None:
     raw = np.linspace(-30, 12, 400)
     odds = KNOTS.log_odds(raw)
     assert (np.diff(odds) > 0).all()
     assert np.isfinite(odds).all()
     assert 1 / (1 + np.exp(-KNOTS.log_odds(np.array([-2.0])))) == pytest.approx(0.05)
+    assert np.isfinite(Calibration((0.0, 1.0), (0.0, 1.0)).log_odds(raw)).all()
 
 
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=40), st.randoms(use_true_random=False))
@@ -84,8 +104,9 @@ def test_a_better_raw_score_is_never_less_likely(raw: list[float], random: Any) 
         ((0.0, 0.0), (0.1, 0.2)),
         ((0.0, 1.0), (0.2, 0.2)),
         ((0.0, 1.0), (0.3, 0.2)),
-        ((0.0, 1.0), (0.0, 0.2)),
-        ((0.0, 1.0), (0.1, 1.0)),
+        ((0.0, 1.0), (-0.1, 0.2)),
+        ((0.0, 1.0), (0.1, 1.1)),
+        ((0.0, 1.0), (0.0, 1e-13)),
         ((0.0, float("inf")), (0.1, 0.2)),
         ((0.0, 1.0), (float("nan"), 0.2)),
     ],
@@ -97,8 +118,8 @@ def test_a_calibration_that_does_not_ascend_is_refused(
         Calibration(x, y)
 
 
-def test_everything_survives_json() -> None:
-    model = ranker()
+@KINDS
+def test_everything_survives_json(model: Ranker) -> None:
     again = read_model(json.loads(json.dumps(model.to_json())))
     assert isinstance(again, Ranker)
     assert again == model
@@ -123,6 +144,8 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "too many knots": lambda d: d.update(calibration={"x": [0] * 20_000, "y": [0] * 20_000}),
     "no lineage": lambda d: d.pop("lineage"),
     "lineage that is none": lambda d: d.update(lineage=7),
+    "no start": lambda d: d.pop("start_from_base"),
+    "a start that is none": lambda d: d.update(start_from_base="no"),
     "other format": lambda d: d.update(format=99),
     "other catalogue": lambda d: d.update(catalogue_version=0),
     "other name": lambda d: d.update(name="forest"),

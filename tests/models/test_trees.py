@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from foretest.errors import BadModel
 from foretest.models import trees as module
 from foretest.models.trees import Trees
-from small_ranker import TEXT, matrix, random_frame, ranker, train
+from small_ranker import TEXT, random_frame, ranker, rows_of, train
 
 Floats = NDArray[np.floating]
 
@@ -87,7 +87,7 @@ def test_a_tree_may_be_one_leaf() -> None:
 
 def test_contributions_sum_to_the_raw_score() -> None:
     model = ranker()
-    rows = matrix(random_frame(3, 500), model.trees.features, model.base)
+    rows = rows_of(model, random_frame(3, 500))
     raw, moved = model.trees.raw(rows), model.trees.contributions(rows)
     assert moved.shape == (500, len(model.trees.features) + 1)
     np.testing.assert_allclose(moved.sum(axis=1), raw, atol=1e-12)
@@ -97,7 +97,7 @@ def test_contributions_sum_to_the_raw_score() -> None:
 
 def test_rows_are_judged_alone_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ranker()
-    rows = matrix(random_frame(4, 300), model.trees.features, model.base)
+    rows = rows_of(model, random_frame(4, 300))
     raw = model.trees.raw(rows)
     monkeypatch.setattr(module, "CHUNK", 7)
     np.testing.assert_array_equal(model.trees.raw(rows), raw)

@@ -150,7 +150,7 @@ def test_unmeasured_tests_cost_the_median() -> None:
 
 def explainer(store: EvidenceStore, now: float, query: Query = CHANGE) -> Explainer:
     frame = build(query, store, now)
-    return Explainer(query, store, frame, Formula().parts(frame))
+    return Explainer(query, store, frame, Formula())
 
 
 def test_sentences_say_all_that_is_known(store: EvidenceStore, now: float) -> None:

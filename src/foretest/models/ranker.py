@@ -24,6 +24,8 @@ FORMAT = 1
 STEEPEST = 12.0
 """Log-odds beyond which the base model's score says no more."""
 MOST_KNOTS = 10_000
+CERTAIN = 1e-12
+"""Probabilities nearer to 0 or 1 count as this near: log-odds stay finite."""
 NEAR = 1e-3
 """Raw scores so close to the prior's share its slope."""
 
@@ -38,22 +40,28 @@ class Calibration:
 
     x: tuple[float, ...]
     y: tuple[float, ...]
-    """Probabilities, above 0 and below 1."""
+    """Probabilities, 0..1."""
 
     def __post_init__(self) -> None:
         """Raises ValueError unless both ascend strictly."""
         if not 2 <= len(self.x) == len(self.y) <= MOST_KNOTS:
             raise ValueError(f"the calibration has {len(self.x)} and {len(self.y)} knots")
-        for side in (self.x, self.y):
-            if not all(math.isfinite(value) for value in side) or not _ascends(side):
-                raise ValueError("the calibration does not ascend")
-        if not 0 < self.y[0] < self.y[-1] < 1:
+        if not all(math.isfinite(value) for value in (*self.x, *self.y)):
+            raise ValueError("the calibration is not finite")
+        if not 0 <= self.y[0] <= self.y[-1] <= 1:
             raise ValueError("the calibration leaves 0..1")
+        if not _ascends(self.x) or not _ascends(self._levels.tolist()):
+            raise ValueError("the calibration does not ascend")
 
     def log_odds(self, raw: Floats) -> Floats:
         """Log-odds of the probability at each raw score."""
-        inside = np.interp(raw, self.x, self.y)
+        inside = np.interp(raw, self.x, self._levels)
         return log_odds(inside) + np.minimum(raw - self.x[0], 0) + np.maximum(raw - self.x[-1], 0)
+
+    @property
+    def _levels(self) -> Floats:
+        levels: Floats = np.clip(np.array(self.y), CERTAIN, 1 - CERTAIN)
+        return levels
 
     def to_json(self) -> dict[str, list[float]]:
         return {"x": list(self.x), "y": list(self.y)}
@@ -66,11 +74,16 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Ranker:
-    """Trees that read features by name, and as "base" the log-odds of another model's score."""
+    """Trees over features, known to them by name; "base" is the log-odds of another model's score.
+
+    Where the trees `start_from_base`, they correct these log-odds; else they stand alone.
+    """
 
     trees: Trees
     base: Model
-    calibration: Calibration
+    calibration: Calibration | None = None
+    """None: the raw score counts as log-odds, which nobody has held against what happened."""
+    start_from_base: bool = False
     lineage: Mapping[str, Any] = field(default_factory=dict)
     """What it was trained on: repositories, commits, licences, counts; JSON only."""
 
@@ -91,16 +104,21 @@ class Ranker:
 
     @property
     def calibrated(self) -> bool:
-        return True
+        return self.calibration is not None
 
     @cached_property
     def prior(self) -> float:
         """The probability where the features' contributions are level."""
-        return float(_probability(self.calibration.log_odds(np.array([self.trees.bias])))[0])
+        return float(_probability(self._log_odds(np.array([self._level])))[0])
+
+    def raw(self, frame: FeatureFrame) -> Floats:
+        """The score before calibration, float64[n]: what a calibration is fitted on."""
+        start = base_logit(self.base.predict(frame))
+        raw = self.trees.raw(matrix(frame, self.trees.features, start))
+        return raw + start if self.start_from_base else raw
 
     def predict(self, frame: FeatureFrame) -> Scores:
-        raw = self.trees.raw(matrix(frame, self.trees.features, self.base))
-        return _probability(self.calibration.log_odds(raw)).astype(np.float32)
+        return _probability(self._log_odds(self.raw(frame))).astype(np.float32)
 
     def terms(self, frame: FeatureFrame) -> dict[str, Scores]:
         """Each feature's contribution to the raw score, as log-odds of the calibrated probability.
@@ -109,19 +127,34 @@ class Ranker:
         score contributed is told as the base's own terms, in proportion, where it has any that
         raise it.
         """
-        moved = self.trees.contributions(matrix(frame, self.trees.features, self.base))
-        moved = moved[:, :-1] * self._slope(moved.sum(axis=1))[:, None]
-        terms = dict(zip(self.trees.features, moved.T, strict=True))
+        start = base_logit(self.base.predict(frame))
+        moved = self.trees.contributions(matrix(frame, self.trees.features, start))
+        terms = dict(zip(self.trees.features, moved[:, :-1].T, strict=True))
+        if self.start_from_base:
+            terms[BASE] = terms.get(BASE, 0.0) + start - self._base_level
+        slope = self._slope(self._level + sum(terms.values(), np.zeros(frame.size)))
+        terms = {name: term * slope for name, term in terms.items()}
         if BASE in terms:
             terms = _spread(terms, self.base.terms(frame))
         return {name: term.astype(np.float32) for name, term in terms.items()}
 
+    @property
+    def _base_level(self) -> float:
+        return float(base_logit(np.array([self.base.prior]))[0])
+
+    @property
+    def _level(self) -> float:
+        """The raw score where nothing moves it."""
+        return self.trees.bias + (self._base_level if self.start_from_base else 0.0)
+
+    def _log_odds(self, raw: Floats) -> Floats:
+        return raw if self.calibration is None else self.calibration.log_odds(raw)
+
     def _slope(self, raw: Floats) -> Floats:
         """Calibrated log-odds per unit of raw score, on average between the prior and each row."""
-        start = self.trees.bias
+        start = self._level
         end = np.where(np.abs(raw - start) < NEAR, start + NEAR, raw)
-        here = self.calibration.log_odds(np.array([start]))
-        return (self.calibration.log_odds(end) - here) / (end - start)
+        return (self._log_odds(end) - self._log_odds(np.array([start]))) / (end - start)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -130,7 +163,8 @@ class Ranker:
             "catalogue_version": CATALOGUE_VERSION,
             "trees": self.trees.text,
             "base": self.base.to_json(),
-            "calibration": self.calibration.to_json(),
+            "start_from_base": self.start_from_base,
+            "calibration": None if self.calibration is None else self.calibration.to_json(),
             "lineage": dict(self.lineage),
         }
 
@@ -146,24 +180,30 @@ class Ranker:
         if base is None:
             raise _bad("the model that it builds on is missing")
         try:
-            calibration = Calibration.from_json(data["calibration"])
-            text, lineage = data["trees"], data["lineage"]
+            knots = data["calibration"]
+            calibration = None if knots is None else Calibration.from_json(knots)
+            text, start, lineage = data["trees"], data["start_from_base"], data["lineage"]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _bad(f"{type(error).__name__}: {error}") from error
-        if not isinstance(text, str) or not isinstance(lineage, Mapping):
+        if not (isinstance(text, str) and isinstance(start, bool) and isinstance(lineage, Mapping)):
             raise _bad("a part of it is of a wrong type")
-        return cls(Trees.from_text(text), base, calibration, lineage)
+        return cls(Trees.from_text(text), base, calibration, start, lineage)
 
 
-def matrix(frame: FeatureFrame, features: Sequence[str], base: Model) -> Scores:
+def matrix(frame: FeatureFrame, features: Sequence[str], start: Floats) -> Scores:
     """What trees read, for training as for serving: float32[n, k], its columns as `features` says.
 
-    The column "base" holds the log-odds of the base model's score, at most 12 either way.
+    `start` (float64[n]) is the column "base": the base's `base_logit`.
     """
     result = np.empty((frame.size, len(features)), np.float32, order="F")
     for place, name in enumerate(features):
-        result[:, place] = _base_column(base, frame) if name == BASE else frame[name]
+        result[:, place] = start if name == BASE else frame[name]
     return result
+
+
+def base_logit(scores: NDArray[np.floating]) -> Floats:
+    """Log-odds of another model's scores, at most 12 either way: float64[n]."""
+    return np.clip(log_odds(scores), -STEEPEST, STEEPEST)
 
 
 def log_odds(probability: NDArray[np.floating]) -> Floats:
@@ -172,10 +212,6 @@ def log_odds(probability: NDArray[np.floating]) -> Floats:
     with np.errstate(divide="ignore"):
         odds: Floats = np.log(p) - np.log1p(-p)
     return odds
-
-
-def _base_column(base: Model, frame: FeatureFrame) -> Floats:
-    return np.clip(log_odds(base.predict(frame)), -STEEPEST, STEEPEST)
 
 
 def _probability(odds: Floats) -> Floats:

@@ -13,10 +13,9 @@ from foretest.evidence.store import EvidenceStore
 from foretest.features.build import build
 from foretest.features.query import Query
 from foretest.models.contract import Model, Scores, predict
-from foretest.models.formula import Formula
 from foretest.records import Budget, Choice, Promise, Selection, Why
 from foretest.selection.budget import BALANCED, Allocation, Strategy, choose, limit_seconds
-from foretest.selection.explanation import Explainer
+from foretest.selection.explanation import UNLINKED, Explainer
 from foretest.selection.policy import Freshness, Rules, Verdict, apply_rules
 from foretest.selection.promise import Aim
 
@@ -27,7 +26,6 @@ EXPLAINED = frozenset({"coverage_age", "days_since_failure"})
 """Features that only explanations read."""
 OVER_BUDGET = "its evidence is weaker than that of the tests which fill the budget"
 BELOW = "its score is below {:.3g}, from which on tests run for the promise"
-UNRELATED = "nothing links it to the change"
 EXPLORED = "drawn at random, to see what evidence misses"
 NO_PROMISE = "the level asked for cannot be promised with less"
 
@@ -65,7 +63,7 @@ def select(
     )
     suite = _Suite(store, predict(model, frame), verdict)
     allowed, aim = _limits(query, budget, verdict, aim)
-    least = None if aim is None else aim.threshold or 0.0
+    least = None if aim is None or verdict.run_all else aim.threshold or 0.0
     given = choose(
         suite.scores[suite.rows],
         suite.seconds[suite.rows],
@@ -76,15 +74,14 @@ def select(
         strategy=strategy,
         least=least,
     )
-    parts = model.parts(frame) if isinstance(model, Formula) else None
-    chosen = suite.chosen(given, Explainer(query, store, frame, parts))
+    chosen = suite.chosen(given, Explainer(query, store, frame, model))
     return Selection(
         decision_id=decision_id,
         repository=store.repository,
         base=base,
         head=head,
         chosen=chosen,
-        rest=suite.rest(given, least or 0.0),
+        rest=suite.rest(given, least or 0.0, model.prior),
         run_all=bool(verdict.run_all) or not (math.isfinite(given.limit) or len(given.rest)),
         notices=(*verdict.notices, *_overspent(given, suite)),
         budget=budget,
@@ -139,9 +136,10 @@ class _Suite:
         """The choices in running order: new tests, those of the rules, the scored, the drawn."""
         always, whys, reasons = self._by_rules(self.rows[given.always])
         scored, explored = self.rows[given.scored], self.rows[given.explored]
-        why, told = Why.SCORE, explainer.reasons(scored) if len(scored) else []
         if self.verdict.run_all:
             why, told = Why.RUN_ALL, [self.verdict.run_all] * len(scored)
+        else:
+            why, told = Why.SCORE, explainer.reasons(scored) if len(scored) else []
         odds = given.inclusion[given.explored]
         return (
             *self._choices(always, whys, repeat(1.0), reasons),
@@ -149,13 +147,15 @@ class _Suite:
             *self._choices(explored, repeat(Why.EXPLORED), odds.tolist(), repeat(EXPLORED)),
         )
 
-    def rest(self, given: Allocation, least: float) -> tuple[Choice, ...]:
-        """What is left out, the most deserving first; below `least` for want of evidence alone."""
+    def rest(self, given: Allocation, least: float, prior: float) -> tuple[Choice, ...]:
+        """What is left out, the most deserving first; below `least` for want of evidence alone.
+
+        Up to the model's `prior` there is none to speak of.
+        """
         rows, odds = self.rows[given.rest], given.inclusion[given.rest].tolist()
         scores = self.scores[rows]
         short = np.where(scores < least, BELOW.format(least), OVER_BUDGET)
-        # Half of a percent: below it there is a prior, but no evidence.
-        told = np.where(scores > 0.005, short, UNRELATED).tolist()
+        told = np.where(scores > prior, short, UNLINKED).tolist()
         return tuple(self._choices(rows, repeat(Why.OVER_BUDGET), odds, told))
 
     def promise(self, given: Allocation, aim: Aim, least: float) -> Promise:

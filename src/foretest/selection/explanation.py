@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -12,45 +12,89 @@ from numpy.typing import NDArray
 from foretest.evidence.propagate import propagate
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import entries, seen_symbols, text_query
-from foretest.features.frame import Column, FeatureFrame
+from foretest.features.frame import FeatureFrame
 from foretest.features.query import Query
+from foretest.models.contract import Model, predict
 from foretest.records import MODULE_LEVEL
+from foretest.selection.wording import clause
 
 Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+KINDS = {
+    "coverage_share": "coverage",
+    "coverage_rarity": "coverage",
+    "coverage_focus": "coverage",
+    "propagated_share": "propagated",
+    "bm25": "text",
+    "bm25_name": "name",
+    "import_depth": "imports",
+    "file_coverage_share": "file",
+    "cochange": "cochange",
+    "fail_rate": "failed",
+    "days_since_failure": "failed",
+    "path_similarity": "path",
+}
+"""Kinds of evidence that have a sentence, and the features that speak for each."""
 
 MOST_WORDS = 60
 """Words of the change that are looked for in the tests, the rarest first."""
 MOST_NAMED = 3
-CLARITY = 4.0
-"""Coverage is told first unless other evidence is so many times stronger."""
+CLARITY = 8.0
+"""Coverage is told first unless other evidence moves the score so many times more."""
+MOST_TERMS = 5
+NOTABLE = math.log(1.1)
+"""What moves the odds by less is not worth a word."""
+UNLINKED = "little or nothing links it to the change"
 
 
 class Explainer:
     """Sentences about the tests of one store and one change; each table is made when first asked.
 
-    A sentence is made once for each symbol or pair of words, not for each test, so that reasons for
-    100,000 tests cost little.
+    What the model's terms say decides which comes first. A sentence is made once for each symbol
+    or pair of words, not for each test, so that reasons for 100,000 tests cost little.
     """
 
     def __init__(
-        self,
-        query: Query,
-        store: EvidenceStore,
-        frame: FeatureFrame,
-        parts: Mapping[str, Column] | None = None,
+        self, query: Query, store: EvidenceStore, frame: FeatureFrame, model: Model
     ) -> None:
-        self.query, self.store, self.frame = query, store, frame
-        self.parts = parts or {}
+        self.query, self.store, self.frame, self.model = query, store, frame, model
 
     def reasons(self, rows: Rows) -> list[str]:
         """The strongest evidence for each of these tests, in one sentence each."""
-        found = self._strongest(rows)
-        sentences = [self._tell(kind, row) for kind, row in zip(found, rows.tolist(), strict=True)]
-        return [sentence or "nothing links it to the change" for sentence in sentences]
+        kinds, effects = self._effects(rows)
+        # A prior that stands for unknown coverage is no evidence to tell of; what was entered is
+        # what people understand and check best.
+        effects[kinds.index("coverage")] *= CLARITY * (self._covers[rows] >= 0)
+        best = effects.argmax(axis=0)
+        strength = effects[best, np.arange(len(rows))]
+        return [
+            (self._tell(kinds[kind], row) or self._next(kinds, effects[:, place], row))
+            if moved > 0
+            else UNLINKED
+            for place, (kind, moved, row) in enumerate(
+                zip(best.tolist(), strength.tolist(), rows.tolist(), strict=True)
+            )
+        ]
+
+    def moved(self, row: int) -> str:
+        """The score of one test and what moved it, in one line."""
+        frame = self.frame.take(np.array([row]))
+        score = float(predict(self.model, frame)[0])
+        terms = [
+            f"{'+' if effect > 0 else '-'} {clause(name, value, effect)} (x{math.exp(effect):.2g})"
+            for name, value, effect in self._notable(frame)
+        ]
+        told = ", ".join(terms) if terms else "nothing that is known moves it"
+        word, write = ("likelihood", _percent) if self.model.calibrated else ("score", _small)
+        level = write(self.model.prior)
+        return f"{word} {write(score)} ({level} where nothing speaks for or against a test): {told}"
 
     def sentences(self, row: int) -> tuple[str, ...]:
         """All that is known for one test, the strongest first; what is unknown comes last."""
-        kinds = sorted(self._kinds, key=lambda kind: -self._strength(kind, row))
+        names, effects = self._effects(np.array([row]))
+        strength = dict(zip(names, effects[:, 0].tolist(), strict=True))
+        kinds = sorted(strength, key=lambda kind: -strength[kind])
         # Text and names may share the same words.
         told = [s for s in dict.fromkeys(self._tell(kind, row) for kind in kinds) if s]
         if not self.store.has_coverage[row]:
@@ -61,24 +105,39 @@ class Explainer:
             told.append(f"it does not enter what you changed{self._collected(row)}")
         return tuple(told)
 
-    @property
-    def _kinds(self) -> tuple[str, ...]:
-        return ("coverage", "propagated", "text", "name", "imports", "cochange", "failed", "path")
+    def _effects(self, rows: Rows) -> tuple[list[str], Floats]:
+        """(kinds, [kind, row]): by how much each kind of evidence moved the log-odds of a score."""
+        kinds = list(dict.fromkeys(KINDS.values()))
+        effects = np.zeros((len(kinds), len(rows)))
+        for name, term in self.model.terms(self.frame.take(rows)).items():
+            if name in KINDS:
+                effects[kinds.index(KINDS[name])] += term
+        return kinds, effects
 
-    def _strength(self, kind: str, row: int) -> float:
-        part = self.parts.get(kind)
-        return 0.0 if part is None else float(part[row])
+    def _next(self, kinds: Sequence[str], effects: Floats, row: int) -> str:
+        """The strongest evidence that has a sentence, where the strongest of all has none."""
+        for kind in np.argsort(-effects, kind="stable").tolist():
+            if effects[kind] > 0 and (told := self._tell(kinds[kind], row)):
+                return told
+        return UNLINKED
 
-    def _strongest(self, rows: Rows) -> list[str]:
-        if not self.parts:
-            return ["coverage"] * len(rows)
-        kinds = [kind for kind in self._kinds if kind in self.parts]
-        table = np.stack([self.parts[kind][rows] for kind in kinds])
-        # A prior that stands for unknown coverage is no evidence to tell of; what was entered is
-        # what people understand and check best.
-        table[kinds.index("coverage")] *= CLARITY * (self._covers[rows] >= 0)
-        best = table.argmax(axis=0)
-        return [kinds[i] for i in best.tolist()]
+    def _notable(self, frame: FeatureFrame) -> list[tuple[str, float, float]]:
+        """(feature, value, effect) of what moved this one score most; features of a kind count as
+        one, which the strongest of them speaks for."""
+        kinds: dict[str, list[tuple[float, str]]] = {}
+        for name, term in self.model.terms(frame).items():
+            kinds.setdefault(KINDS.get(name, name), []).append((float(term[0]), name))
+        told = []
+        for members in kinds.values():
+            effect = sum(member for member, _ in members)
+            _, name = max(members) if effect > 0 else min(members)
+            told.append((name, self._raw(frame, name), effect))
+        told.sort(key=lambda term: -abs(term[2]))
+        return [term for term in told if abs(term[2]) >= NOTABLE][:MOST_TERMS]
+
+    def _raw(self, frame: FeatureFrame, name: str) -> float:
+        column = frame.columns.get(name)
+        return math.nan if column is None else float(column[0])
 
     def _tell(self, kind: str, row: int) -> str:
         if kind == "coverage":
@@ -106,6 +165,9 @@ class Explainer:
                 if steps <= 1
                 else (f"imports a file that you changed, {steps} steps away")
             )
+        if kind == "file":
+            some = self._value("file_coverage_share", row) > 0 > self._covers[row]
+            return "enters code of a file that you changed" if some else ""
         if kind == "cochange":
             often = self._value("cochange", row)
             return "its file often changes together with what you changed" if often > 0 else ""
@@ -223,6 +285,14 @@ def _short(symbol: str) -> str:
 def _listed(parts: Iterable[str]) -> str:
     *head, last = parts
     return f"{', '.join(head)} and {last}" if head else last
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %" if share >= 1e-4 else "below 0.01 %"
+
+
+def _small(score: float) -> str:
+    return f"{score:.2g}" if score >= 1e-3 or not score else "below 0.001"
 
 
 def _days(days: float) -> str:
