@@ -21,6 +21,7 @@ VERBS = (
     "select",
     "explain",
     "record",
+    "ingest",
     "blame",
     "replay",
     "summary",

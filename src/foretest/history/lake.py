@@ -20,6 +20,7 @@ from foretest.history.delta import Delta
 from foretest.history.rows import (
     FOLDED,
     ORDER,
+    OWN,
     SCHEMA,
     RunKey,
     RunRows,
@@ -69,6 +70,10 @@ class Lake:
         A run is known by repository, run id, attempt and shard. Runs without results leave no
         rows. Raises BadStore, or Busy where other writers never let this one through.
         """
+        return len(self.append_new(runs))
+
+    def append_new(self, runs: Sequence[TestRun | RunRows]) -> frozenset[RunKey]:
+        """The same; which ones were new."""
         rows = [as_rows(run) for run in runs]
         rows = list({key_of(run.run): run for run in reversed(rows)}.values())[::-1]
         rows = [run for run in rows if len(run)]
@@ -78,14 +83,14 @@ class Lake:
             known = self._known(table, log, rows)
             fresh = [run for run in rows if key_of(run.run) not in known]
             if not fresh:
-                return 0
+                return frozenset()
             frame = to_frame(fresh, sequence=table.version() + 1)
             behind = _newest(table) > log.upto
             if self._delta.commit(table, frame):
                 self._enter(log, frame, behind)
                 if table.version() % _COMPACT_EVERY == 0:
                     self.compact()
-                return len(fresh)
+                return frozenset(key_of(run.run) for run in fresh)
             time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 20)))
         raise Busy(
             f"Other processes kept writing to {self._address}.", "Nothing was lost: try again."
@@ -126,6 +131,23 @@ class Lake:
             with self._delta.honest():
                 folded = list(to_unit_runs(rows))
             yield from folded
+
+    def held(self, key: RunKey) -> RunRows | None:
+        """The run of that key by column as it was stored; None where there is none."""
+        repository, run_id, attempt, shard = key
+        same = (
+            (pl.col("run_id") == run_id)
+            & (pl.col("attempt") == attempt)
+            & pl.col("shard").eq_missing(pl.lit(shard, pl.String))
+        )
+        with self._delta.honest():
+            sequence = self.runs(repository).filter(same).select("sequence").collect()["sequence"]
+            if not len(sequence):
+                return None
+            rows = self.scan(repository).filter(pl.col("sequence") == sequence[0], same)
+            frame = rows.sort(*ORDER).collect()
+        _, run = next(to_runs(frame.head(1)))
+        return RunRows(run, {name: frame[name].to_list() for name in OWN})
 
     def compact(self) -> int:
         """Join small files; how many files are left over. Order and versions of rows stay.

@@ -1,0 +1,304 @@
+"""`foretest ingest`: reports into a durable stream, and from there into the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from foretest.cli.options import repository_option
+from foretest.config import Config, load_config
+
+if TYPE_CHECKING:
+    from foretest.ingest.stream import Level, Meta, Stream
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(
+    "ingest",
+    short_help="Take reports in without losing one",
+    epilog="""\b
+Examples:
+  foretest ingest append report.xml              kept once this returns, whatever dies next
+  foretest ingest run --drain                    everything that waits goes into the lake
+  foretest ingest run --stream nats://ci:4222 --lake s3://ci/lake
+  foretest ingest status
+\b
+Streams:
+  spool:FOLDER          a folder on this machine (default: .foretest/stream)
+  nats://HOST:PORT      NATS with JetStream, shared by a team
+\b
+Levels of durability:
+  process               an acknowledged report survives killed processes, the broker's too
+  power                 a power cut as well: forced to disk before it is acknowledged
+""",
+)
+def command() -> None:
+    """Append reports to a durable stream, and move them from there into the lake, each once."""
+
+
+def stream_options(function: F) -> F:
+    """The options that say which stream is meant."""
+    for option in (
+        repository_option,
+        click.option(
+            "--durability",
+            type=click.Choice(["process", "power"]),
+            help="What an acknowledged report survives (default: the setting `durability`).",
+        ),
+        click.option("--stream", help="spool:FOLDER or nats://HOST:PORT (default: `stream`)."),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command(
+    "append",
+    epilog="""\b
+Examples:
+  foretest ingest append build/reports/*.xml
+  foretest ingest append --stream nats://ci:4222 --run-id "$CI_RUN" --attempt 2 report.xml
+  foretest ingest append --repository-key github.com/acme/shop --commit "$SHA" report.xml
+""",
+)
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@stream_options
+@click.option("--repository-key", help="HOST/ORG/NAME (default: that of the repository here).")
+@click.option("--commit", help="The commit that was tested (default: HEAD).")
+@click.option("--run-id", help="Name of the run; the same name is never recorded twice.")
+@click.option("--attempt", type=click.IntRange(1), default=1, help="Attempt of the whole run.")
+@click.option("--shard", help="Part of the run, where several jobs share one run id.")
+def append(
+    reports: tuple[Path, ...],
+    stream: str | None,
+    durability: str | None,
+    repository: Path | None,
+    **said: Any,
+) -> None:
+    """Keep REPORTS; each is acknowledged by a line, and what was acknowledged is never lost."""
+    from foretest.errors import BadReport
+
+    config, git = _place(repository)
+    meta = _meta(config, git, **said)
+    opened, _ = _opened(config, stream, durability)
+    try:
+        for path in reports:
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise BadReport(f"{path} cannot be read: {error.strerror}.") from error
+            receipt = opened.append(data, meta(path))
+            again = ", known already" if receipt.duplicate else ""
+            click.echo(f"{path} kept as {receipt.sequence} (level {receipt.level}{again})")
+    finally:
+        opened.close()
+
+
+@command.command(
+    "run",
+    epilog="""\b
+Examples:
+  foretest ingest run --drain                  once, until nothing waits
+  foretest ingest run                          for ever, as a service
+  foretest ingest run --stream nats://ci:4222 --lake /srv/foretest/lake
+""",
+)
+@stream_options
+@click.option("--lake", help="Folder or s3://bucket/prefix (default: the lake here).")
+@click.option("--drain", is_flag=True, help="End as soon as nothing waits any more.")
+def run(
+    stream: str | None,
+    durability: str | None,
+    repository: Path | None,
+    lake: str | None,
+    drain: bool,
+) -> None:
+    """Move reports from the stream into the lake, in order of receipt, each run exactly once."""
+    from foretest.config import object_store_environment
+    from foretest.history.lake import Lake
+    from foretest.ingest.addresses import POISON, STATES
+    from foretest.ingest.consumer import Consumer, Totals, bring_on
+    from foretest.ingest.poison import PoisonFolder
+    from foretest.ingest.reading import DeliveryReader
+
+    config, git = _place(repository)
+    opened, level = _opened(config, stream, durability)
+    there = Lake(lake or config.state / "lake", object_store_environment())
+    consumer = Consumer(
+        there,
+        PoisonFolder(config.state / POISON),
+        DeliveryReader(_known(config, git)),
+        level,
+        lambda line: click.echo(f"note: {line}", err=True),
+    )
+    totals = Totals()
+
+    def idle() -> None:
+        bring_on(there, totals.repositories, config.state / STATES)
+        totals.repositories.clear()
+
+    try:
+        with opened.reader() as reader:
+            if drain:
+                consumer.drain(reader, totals)
+                idle()
+            else:
+                consumer.follow(reader, totals, idle)
+    finally:
+        opened.close()
+        click.echo(totals.sentence())
+
+
+@command.command(
+    "status",
+    epilog="""\b
+Example:
+  foretest ingest status --stream nats://ci:4222
+""",
+)
+@stream_options
+def status(stream: str | None, durability: str | None, repository: Path | None) -> None:
+    """Say what waits, and what was set aside."""
+    from foretest.ingest.addresses import POISON
+    from foretest.ingest.poison import PoisonFolder
+
+    config, _ = _place(repository)
+    opened, _ = _opened(config, stream, durability)
+    try:
+        seen = opened.status()
+    finally:
+        opened.close()
+    click.echo(f"{seen.address} (level {seen.level})")
+    share = f"{seen.waiting_bytes / 1e6:,.1f} of at most {seen.limit_bytes / 1e6:,.0f} MB"
+    click.echo(f"  {seen.waiting:,} reports wait for the lake ({share})")
+    click.echo(f"  {len(PoisonFolder(config.state / POISON).list()):,} reports are set aside")
+    for notice in seen.notices:
+        click.echo(f"  {notice}")
+
+
+@command.group(
+    "poison",
+    epilog="""\b
+Examples:
+  foretest ingest poison list
+  foretest ingest poison show 3f2a9c0d11e4
+  foretest ingest poison retry 3f2a9c0d11e4
+""",
+)
+def poison() -> None:
+    """Reports that nobody could read: kept whole, with the reason."""
+
+
+@poison.command("list", epilog="\b\nExample:\n  foretest ingest poison list\n")
+@repository_option
+def poison_list(repository: Path | None) -> None:
+    """List what was set aside, oldest first."""
+    found = _poison(repository).list()
+    for one in found:
+        click.echo(f"{one.name}  {one.set_aside_at:%Y-%m-%d %H:%M}  {one.meta.name}: {one.reason}")
+    if not found:
+        click.echo("Nothing is set aside.")
+
+
+@poison.command("show", epilog="\b\nExample:\n  foretest ingest poison show NAME > report.xml\n")
+@click.argument("name")
+@repository_option
+def poison_show(name: str, repository: Path | None) -> None:
+    """Print the bytes of one report; why it lies here goes to standard error."""
+    one, data = _poison(repository).show(name)
+    click.echo(f"{one.meta.name}, {one.size:,} bytes: {one.reason}", err=True)
+    click.echo(data, nl=False)
+
+
+@poison.command("retry", epilog="\b\nExample:\n  foretest ingest poison retry NAME\n")
+@click.argument("names", nargs=-1, required=True)
+@stream_options
+def poison_retry(
+    names: tuple[str, ...], stream: str | None, durability: str | None, repository: Path | None
+) -> None:
+    """Append reports once more, as after an upgrade that can read them."""
+    config, _ = _place(repository)
+    opened, _ = _opened(config, stream, durability)
+    try:
+        for name in names:
+            _poison(repository).retry(name, opened)
+            click.echo(f"{name} waits for the lake again.")
+    finally:
+        opened.close()
+
+
+def _place(repository: Path | None) -> tuple[Config, bool]:
+    """Settings of the repository here, or of the folder where a server has no repository."""
+    from foretest.changes.git import Repository
+    from foretest.errors import NotARepository
+
+    start = repository or Path.cwd()
+    try:
+        return load_config(Repository.open(start).root), True
+    except NotARepository:
+        return load_config(start.resolve()), False
+
+
+def _opened(config: Config, stream: str | None, durability: str | None) -> tuple[Stream, Level]:
+    from foretest.engine import ensure_state
+    from foretest.ingest.addresses import level_of, open_stream
+
+    ensure_state(config)
+    level = level_of(durability or config.durability)
+    return open_stream(stream or config.stream, level, config.state), level
+
+
+def _poison(repository: Path | None) -> Any:
+    from foretest.ingest.addresses import POISON
+    from foretest.ingest.poison import PoisonFolder
+
+    return PoisonFolder(_place(repository)[0].state / POISON)
+
+
+def _meta(
+    config: Config,
+    git: bool,
+    *,
+    repository_key: str | None,
+    commit: str | None,
+    run_id: str | None,
+    attempt: int,
+    shard: str | None,
+) -> Callable[[Path], Meta]:
+    """What is known of every report of this call; a report of its own words wins."""
+    from foretest.changes.git import Repository
+    from foretest.changes.git import repository_key as key_here
+    from foretest.ingest.stream import Meta
+    from foretest.results.read import Origin
+    from foretest.results.report import here
+
+    key, head = repository_key or config.repository, None
+    if git and not repository_key:
+        repo = Repository.open(config.root)
+        key, head = key_here(config, repo), repo.head()
+    origin = Origin(
+        key,
+        commit,
+        head,
+        configuration=here(),
+        run_id=run_id or "",
+        attempt=attempt,
+        shard=shard,
+    )
+    return lambda path: Meta(origin, path.name)
+
+
+def _known(config: Config, git: bool) -> Callable[[str], Any]:
+    """The tests of the repository here, by which reports without files are joined."""
+    from foretest.changes.git import Repository
+    from foretest.changes.git import repository_key as key_here
+    from foretest.ingest.reading import nothing_known
+    from foretest.remembering import known_tests
+
+    if not git:
+        return nothing_known
+    key, units = key_here(config, Repository.open(config.root)), known_tests(config, [])
+    return lambda repository: units if repository == key else ()

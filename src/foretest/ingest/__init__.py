@@ -1,0 +1,1 @@
+"""Taking reports in without losing one: a durable stream, and the consumer that fills the lake."""

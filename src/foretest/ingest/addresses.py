@@ -1,0 +1,52 @@
+"""From an address to a stream: `spool:FOLDER`, or `nats://HOST:PORT`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foretest.errors import BadConfiguration, ExtraMissing
+from foretest.ingest.spool import LIMIT, Spool
+from foretest.ingest.stream import Level, Stream
+
+FOLDER = "stream"
+"""Under the state directory: the spool of whoever names no stream."""
+OUTBOX = "outbox"
+"""Under the state directory: what a broker alone would not keep over a power cut."""
+POISON = "poison"
+"""Under the state directory: reports that nobody can read."""
+STATES = "states"
+"""Under the state directory: a snapshot of history for each repository of a consumer."""
+_BROKERS = ("nats://", "tls://", "ws://", "wss://")
+
+
+def level_of(text: str) -> Level:
+    """Raises BadConfiguration for anything but `process` and `power`."""
+    try:
+        return Level(text)
+    except ValueError as error:
+        raise BadConfiguration(
+            f"'{text}' is no level of durability.", "There are two: process and power."
+        ) from error
+
+
+def open_stream(address: str, level: Level, state: Path, limit: int = LIMIT) -> Stream:
+    """The stream at an address; `state` is where this machine keeps what is its own.
+
+    `limit` is how many bytes may wait. Raises BadConfiguration, BadStore, ExtraMissing.
+    """
+    if not address or address.startswith("spool:"):
+        folder = Path(address.removeprefix("spool:")) if address else state / FOLDER
+        return Spool(folder.expanduser(), level, limit)
+    if not address.startswith(_BROKERS):
+        raise BadConfiguration(
+            f"'{address}' is no stream.", "Give spool:FOLDER or nats://HOST:PORT."
+        )
+    try:
+        from foretest.ingest.jetstream import JetStream
+        from foretest.ingest.outbox import Outbox
+    except ImportError as error:
+        raise ExtraMissing(
+            "The library for NATS is not installed.", "pip install 'foretest[platform]'"
+        ) from error
+    broker = JetStream(address, limit)
+    return Outbox(state / OUTBOX, broker) if level is Level.POWER else broker

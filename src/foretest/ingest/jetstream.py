@@ -1,0 +1,308 @@
+"""A stream in NATS JetStream: what the broker stores is what waits; reading on needs no memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import TimeoutError as TimedOutError
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, RawStreamMsg, StorageType, StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError
+
+from foretest.errors import BadReport, BadStore, Busy
+from foretest.ingest.stream import (
+    UNKNOWN,
+    Delivery,
+    Level,
+    Meta,
+    Receipt,
+    Status,
+    decode,
+    encode,
+    identity,
+)
+
+STREAM = "FORETEST"
+SUBJECT = "foretest.reports"
+LIMIT = 1 << 30
+LARGEST = 256 << 20
+"""Bytes of a compressed report once it is unpacked again."""
+WINDOW = 7200.0
+"""Seconds in which the broker itself knows a report that is sent twice."""
+RETRY_AFTER = 2.0
+_PRESENT = "foretest.reader"
+_ANSWER = 5.0
+_PATIENCE = 15.0
+_PIPELINE = 16
+_POLL = 0.05
+_LENGTH = struct.Struct("<I")
+T = TypeVar("T")
+
+
+class JetStream:
+    """Reports in a JetStream stream, at level `process`.
+
+    A report is acknowledged when the broker acknowledged it, which is after it wrote it to its
+    file; up to version 2.9 it forces files to disk in the background only, so that a power cut can
+    take what was acknowledged last. `outbox.Outbox` in front of it closes that gap.
+    """
+
+    level = Level.PROCESS
+
+    def __init__(self, address: str, limit: int = LIMIT, patience: float = _PATIENCE) -> None:
+        """Connect, and create the stream where there is none. Raises BadStore."""
+        self._address, self._limit, self._patience = address, limit, patience
+        self.connections = 0
+        """How often a connection was made: what a broker said before may not hold after."""
+        self._loop = _Loop()
+        try:
+            self._client, self._js = self._run(self._connect(), _ANSWER)
+        except BadStore:
+            self._loop.close()
+            raise
+
+    def append(self, report: bytes, meta: Meta) -> Receipt:
+        """Keep a report; see `stream.Stream`. It is sent again until the broker has answered."""
+        payload, coding = _packed(report, meta.stamped(), self._client.max_payload, self._address)
+        repository = hashlib.blake2b(meta.origin.repository.encode(), digest_size=6).hexdigest()
+        headers = {"Nats-Msg-Id": identity(report, meta), "Foretest-Coding": coding}
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                sending = self._js.publish(
+                    f"{SUBJECT}.{repository}", payload, timeout=_ANSWER, headers=headers
+                )
+                ack = self._loop.run(sending, _ANSWER + 1)
+                return Receipt(ack.seq, self.level, bool(ack.duplicate))
+            except APIError as error:
+                raise self._refused(error) from error
+            except (NatsError, TimeoutError, TimedOutError, OSError) as error:
+                if time.monotonic() >= deadline:
+                    raise self._away(error) from error
+                time.sleep(_POLL)
+
+    def fits(self, report: bytes, meta: Meta) -> None:
+        """Raise BadReport where the broker would never take a report of this size."""
+        _packed(report, meta, self._client.max_payload, self._address)
+
+    @contextmanager
+    def reader(self) -> Iterator[JetStreamReader]:
+        """The one reader: a living one answers on a subject of its own, a dead one does not."""
+        presence = self._run(self._present(), _ANSWER)
+        try:
+            yield JetStreamReader(self)
+        finally:
+            with suppress(BadStore):
+                self._run(presence.unsubscribe(), _ANSWER)
+
+    def status(self) -> Status:
+        state = self.info().state
+        return Status(self._address, self.level, state.messages, state.bytes, self._limit)
+
+    def close(self) -> None:
+        with suppress(BadStore):
+            self._run(self._client.close(), _ANSWER)
+        self._loop.close()
+
+    def info(self) -> StreamInfo:
+        """The stream as the broker has it. Raises BadStore."""
+        return self._run(self._js.stream_info(STREAM), _ANSWER)
+
+    def fetch(self, first: int, count: int) -> list[RawStreamMsg | None]:
+        """Messages by sequence, asked for together; None where the broker has none of a number."""
+        return self._run(self._fetch(first, count), _PATIENCE)
+
+    def forget(self, upto: int) -> None:
+        """Remove the messages up to and including `upto`."""
+        self._run(self._js.purge_stream(STREAM, seq=upto + 1), _PATIENCE)
+
+    async def _connect(self) -> tuple[Client, JetStreamContext]:
+        async def silent(_: Exception) -> None:  # every failing call raises for itself
+            return
+
+        async def again() -> None:
+            self.connections += 1
+
+        client = await nats.connect(
+            self._address,
+            error_cb=silent,
+            reconnected_cb=again,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.1,
+        )
+        self.connections += 1
+        js = client.jetstream()
+        try:
+            info = await js.stream_info(STREAM)
+        except NotFoundError:
+            info = await js.add_stream(
+                StreamConfig(
+                    name=STREAM,
+                    subjects=[f"{SUBJECT}.>"],
+                    storage=StorageType.FILE,
+                    discard=DiscardPolicy.NEW,  # full means refused, never that the oldest go
+                    max_bytes=self._limit,
+                    duplicate_window=WINDOW,
+                    allow_direct=True,
+                )
+            )
+        self._limit = info.config.max_bytes or self._limit
+        return client, js
+
+    async def _present(self) -> Any:
+        try:
+            await self._client.request(_PRESENT, b"", timeout=0.5)
+        except NatsError:  # nobody answers
+
+            async def answer(message: Any) -> None:
+                await message.respond(b"")
+
+            return await self._client.subscribe(_PRESENT, cb=answer)
+        raise Busy(
+            f"Another consumer reads {self._address}.", "One is enough: its order is the lake's."
+        )
+
+    async def _fetch(self, first: int, count: int) -> list[RawStreamMsg | None]:
+        return await asyncio.gather(*(self._get(first + i) for i in range(count)))
+
+    async def _get(self, sequence: int) -> RawStreamMsg | None:
+        try:
+            return await self._js.get_msg(STREAM, sequence, direct=True)
+        except NotFoundError:
+            return None
+
+    def _run(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
+        try:
+            return self._loop.run(work, timeout)
+        except (NatsError, TimeoutError, TimedOutError, OSError) as error:
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> BadStore:
+        reason = str(error) or type(error).__name__
+        return BadStore(
+            f"The broker at {self._address} does not answer ({reason}): nothing was acknowledged.",
+            "See that nats-server runs with JetStream (-js), and send again: that is safe.",
+        )
+
+    def _refused(self, error: APIError) -> BadStore | Busy:
+        if "maximum" in (error.description or ""):
+            return Busy(
+                f"Reports for the lake fill the broker's stream ({error.description}).",
+                f"Nothing was taken in: try again in {RETRY_AFTER:.0f} s, and see that "
+                "`foretest ingest run` runs.",
+                retry_after=RETRY_AFTER,
+            )
+        return BadStore(
+            f"The broker refused a report: {error.description}; nothing was acknowledged.",
+            "Free space or memory on the broker, and send again.",
+        )
+
+
+class JetStreamReader:
+    """Reads from the first message that the broker still has: what is in the lake is removed."""
+
+    def __init__(self, stream: JetStream) -> None:
+        self._stream = stream
+        self._at = 0
+        self.notices: list[str] = []
+
+    def read(self, reports: int, size: int, wait: float) -> Sequence[Delivery]:
+        """The next reports; see `stream.Reader`."""
+        deadline = time.monotonic() + wait
+        while True:
+            found = self._read(reports, size)
+            if found or time.monotonic() >= deadline:
+                return found
+            time.sleep(_POLL)
+
+    def acknowledge(self, sequence: int) -> None:
+        """Have the broker remove what is in the lake."""
+        self._stream.forget(sequence)
+
+    def _read(self, reports: int, size: int) -> list[Delivery]:
+        state = self._stream.info().state
+        if state.last_seq < self._at:  # a broker that lost its disk counts anew
+            self._at = 0
+        at = max(self._at + 1, state.first_seq)
+        found: list[Delivery] = []
+        held = 0
+        while at <= state.last_seq and len(found) < reports and held < size:
+            count = min(_PIPELINE, state.last_seq - at + 1, reports - len(found))
+            for message in self._stream.fetch(at, count):
+                if message is not None:
+                    found.append(_delivery(at, message))
+                    held += len(found[-1].report)
+                self._at = at
+                at += 1
+        return found
+
+
+def _packed(report: bytes, meta: Meta, largest: int, address: str) -> tuple[bytes, str]:
+    """One message's payload, compressed where the broker would refuse it as it is."""
+    said = encode(meta)
+    payload = _LENGTH.pack(len(said)) + said + report
+    room = largest - 4096  # for subject and headers
+    if len(payload) <= room:
+        return payload, "plain"
+    if len(report) <= LARGEST:
+        payload = _LENGTH.pack(len(said)) + said + zlib.compress(report, 1)
+        if len(payload) <= room:
+            return payload, "zlib"
+    raise BadReport(
+        f"{meta.name} ({len(report) / 1e6:,.1f} MB) is too large for {address}, compressed too.",
+        "Raise max_payload in the broker's configuration, or send the report in parts (shards).",
+    )
+
+
+def _delivery(sequence: int, message: RawStreamMsg) -> Delivery:
+    data = message.data or b""
+    coding = (message.headers or {}).get("Foretest-Coding", "plain")
+    try:
+        (length,) = _LENGTH.unpack_from(data)
+        meta, report = decode(data[4 : 4 + length]), data[4 + length :]
+    except (struct.error, BadReport):
+        return Delivery(sequence, UNKNOWN, data, "It came without usable meta data.")
+    if coding != "zlib":
+        return Delivery(sequence, meta, report)
+    unpacking = zlib.decompressobj()
+    try:
+        plain = unpacking.decompress(report, LARGEST)
+    except zlib.error:
+        return Delivery(sequence, meta, report, "It could not be unpacked.")
+    if not unpacking.eof:
+        return Delivery(sequence, meta, report, f"It is larger than {LARGEST >> 20} MiB unpacked.")
+    return Delivery(sequence, meta, plain)
+
+
+class _Loop:
+    """An event loop in a thread of its own, for a library that knows no other way."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout)
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        with suppress(RuntimeError):
+            self._loop.close()

@@ -1,0 +1,99 @@
+"""Power-cut durability in front of a broker that has none: a forced copy until the lake has it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from foretest.errors import BadStore, Busy
+from foretest.ingest.jetstream import JetStream
+from foretest.ingest.spool import Spool
+from foretest.ingest.stream import Level, Meta, Reader, Receipt, Status
+
+_SETTLE = 1.0
+"""Seconds between two looks at what the lake has taken over."""
+_AT_ONCE = 64 << 20
+
+
+class Outbox:
+    """A stream at level `power`: on this machine's disk first, then with the broker.
+
+    The acknowledgement says that the bytes were forced to disk here. The copy is given up only when
+    the broker no longer has the report because the lake has it; whenever a connection was made
+    anew, everything that is not settled is sent again, since a broker that lost its power may have
+    lost it. Reports that arrive twice are known by their identity, and in the lake by their key.
+    """
+
+    level = Level.POWER
+
+    def __init__(self, folder: Path, broker: JetStream) -> None:
+        self._spool = Spool(folder, Level.POWER)
+        self._broker = broker
+        self._sent: dict[int, int] = {}
+        """Place here -> place at the broker, as said over this connection."""
+        self._connection = broker.connections
+        self._settled_at = 0.0
+
+    def append(self, report: bytes, meta: Meta) -> Receipt:
+        """Keep a report; see `stream.Stream`. A broker that is away only delays it."""
+        meta = meta.stamped()
+        self._broker.fits(report, meta)
+        receipt = self._spool.append(report, meta)
+        with suppress(BadStore, Busy):
+            self._send(receipt.sequence, report, meta)
+            if time.monotonic() - self._settled_at > _SETTLE:
+                self.settle()
+        return receipt
+
+    def settle(self) -> int:
+        """Send what the broker may not have; give up what the lake has; how many are left.
+
+        Raises BadStore or Busy where the broker does not take them now.
+        """
+        self._settled_at = time.monotonic()
+        with self._spool.reader() as reader:
+            while waiting := reader.read(10_000, _AT_ONCE, 0):
+                for delivery in waiting:
+                    if delivery.sequence not in self._current():
+                        self._send(delivery.sequence, delivery.report, delivery.meta)
+                first = self._broker.info().state.first_seq
+                done = 0
+                for delivery in waiting:
+                    if self._current().get(delivery.sequence, first) >= first:
+                        break
+                    done = delivery.sequence
+                if done:
+                    reader.acknowledge(done)
+                    self._sent = {here: there for here, there in self._sent.items() if here > done}
+                if done != waiting[-1].sequence:
+                    break
+        return self._spool.status().waiting
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        """The broker's reader."""
+        return self._broker.reader()
+
+    def status(self) -> Status:
+        here, there = self._spool.status(), self._broker.status()
+        kept = f"{here.waiting:,} reports wait in the outbox until the lake is known to have them."
+        return replace(there, level=self.level, notices=(*there.notices, kept))
+
+    def close(self) -> None:
+        with suppress(BadStore, Busy):
+            self.settle()
+        self._spool.close()
+        self._broker.close()
+
+    def _send(self, here: int, report: bytes, meta: Meta) -> None:
+        connection = self._broker.connections
+        there = self._broker.append(report, meta).sequence
+        if connection == self._broker.connections:
+            self._current()[here] = there
+
+    def _current(self) -> dict[int, int]:
+        """What was sent over this connection; nothing of an earlier one counts."""
+        if self._connection != self._broker.connections:
+            self._connection, self._sent = self._broker.connections, {}
+        return self._sent

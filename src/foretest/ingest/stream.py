@@ -1,0 +1,155 @@
+"""What a stream of reports is: durable appends, reading in order, given up after the commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from foretest.errors import BadReport
+from foretest.records import Configuration
+from foretest.results.read import Origin
+
+
+class Level(StrEnum):
+    """What an acknowledged report survives."""
+
+    PROCESS = "process"
+    """Any process of ours or of the broker killed at any moment; the machine stays up."""
+    POWER = "power"
+    """The machine's power cut as well: the bytes were forced to disk before the acknowledgement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What is known of a report besides its bytes."""
+
+    origin: Origin
+    name: str = "report"
+    """The file's name, for messages."""
+    received_at: datetime | None = None
+    """When the report was first taken in; None until a stream sets it."""
+
+    def stamped(self, now: datetime | None = None) -> Meta:
+        """The same with a moment of receipt, the one it has or else now."""
+        return self if self.received_at else replace(self, received_at=now or datetime.now(UTC))
+
+
+UNKNOWN = Meta(Origin())
+"""Of a report whose meta data could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Says that a report is kept. Nothing that raised instead of giving one was acknowledged."""
+
+    sequence: int
+    """Place in the stream, from 1."""
+    level: Level
+    duplicate: bool = False
+    """The stream held the very same report already and did not take it twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One report on its way to the lake."""
+
+    sequence: int
+    meta: Meta
+    report: bytes
+    problem: str = ""
+    """Why the stream itself could not make sense of it; such a report is only to be set aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A stream at one moment."""
+
+    address: str
+    level: Level
+    waiting: int
+    """Reports acknowledged and not yet in the lake."""
+    waiting_bytes: int
+    limit_bytes: int
+    notices: tuple[str, ...] = ()
+
+
+class Reader(Protocol):
+    """The one consumer's end of a stream."""
+
+    def read(self, reports: int, size: int, wait: float) -> Sequence[Delivery]:
+        """The next reports in order of receipt: at most `reports`, about `size` bytes.
+
+        Waits at most `wait` seconds for the first. What was read and not acknowledged comes again
+        to the next reader, so everything read is also acknowledged or read again: at least once.
+        """
+        ...
+
+    def acknowledge(self, sequence: int) -> None:
+        """Give up every report up to `sequence`: the lake, or the poison folder, has them now."""
+        ...
+
+
+class Stream(Protocol):
+    """A durable queue of reports."""
+
+    def append(self, report: bytes, meta: Meta) -> Receipt:
+        """Keep a report; returns only once it is kept.
+
+        Raises Busy (with `retry_after`) where too much waits for the lake, BadStore where it cannot
+        be written or reached: in both cases nothing was acknowledged, and trying again is safe.
+        """
+        ...
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        """The consumer's end; one at a time. Raises Busy where another consumer holds it."""
+        ...
+
+    def status(self) -> Status: ...
+
+    def close(self) -> None: ...
+
+
+def identity(report: bytes, meta: Meta) -> str:
+    """Names a report by what it says and what is said of it: sent twice, it is the same report.
+
+    The moment of receipt and the file's name are no part of it. The lake's own key (repository, run
+    id, attempt, shard) is final; this one only spares the stream what a producer sends again.
+    """
+    said = json.dumps(_origin(meta.origin), sort_keys=True).encode()
+    return hashlib.blake2b(said + b"\0" + report, digest_size=16).hexdigest()
+
+
+def encode(meta: Meta) -> bytes:
+    """The meta data as JSON."""
+    moment = meta.received_at.isoformat() if meta.received_at else None
+    whole = {"name": meta.name, "received_at": moment, "origin": _origin(meta.origin)}
+    return json.dumps(whole, separators=(",", ":")).encode()
+
+
+def decode(data: bytes) -> Meta:
+    """What `encode` wrote. Raises BadReport where it makes no sense."""
+    try:
+        whole = json.loads(data)
+        said = dict(whole["origin"])
+        place = said.pop("configuration", None)
+        known = {field.name for field in fields(Origin)}  # a newer producer may say more
+        said = {name: value for name, value in said.items() if name in known}
+        if place is not None:
+            said["configuration"] = Configuration(
+                str(place["os"]), str(place["python"]), tuple(map(str, place["flags"]))
+            )
+        received = whole["received_at"]
+        moment = datetime.fromisoformat(received) if received else None
+        return Meta(Origin(**said), str(whole["name"]), moment)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadReport("A report came without usable meta data.", "Send it again.") from error
+
+
+def _origin(origin: Origin) -> dict[str, Any]:
+    return {name: value for name, value in asdict(origin).items() if value not in (None, "")}
