@@ -89,8 +89,9 @@ def _table(title: str, choices: tuple[Choice, ...], rows: int) -> str:
 
 def _confidence(selection: Selection) -> str:
     if promised := sentence(selection):
+        told = escape(promised[0].upper() + promised[1:])
         later = "" if selection.run_all else " The tests left out should run after the merge."
-        return f"Confidence: {escape(promised)}{later} Decision {escape(selection.decision_id)}."
+        return f"{told}{later} Decision {escape(selection.decision_id)}."
     if selection.run_all:
         return "Confidence: nothing is left out."
     decision = escape(selection.decision_id)
