@@ -12,19 +12,20 @@ from foretest.changes.git import Repository
 from foretest.config import Config
 from foretest.durable import lock
 from foretest.engine import ensure_state, freshness, read_bundle
-from foretest.errors import NothingToReplay, PeerUnavailable
+from foretest.errors import ExtraMissing, NothingToReplay, PeerUnavailable
 from foretest.lab.campaign import read_kept
 from foretest.lab.undo import undo_candidates
 from foretest.learning import CASES as TRIED
 from foretest.learning import LAB
 from foretest.models.formula import Formula
-from foretest.peers.desk import Desk, Faulty, faulty_changes
+from foretest.peers.desk import Desk, Faulty, before_each, faulty_changes
 from foretest.peers.tools import TOOLS, Tool, layout_of
 from foretest.peers.verdicts import PEERS, PeerVerdict, as_text, judge_answer, peer_rows
 from foretest.replay import table
 from foretest.replay.account import strategy_rows
 from foretest.replay.cases import trials_of
 from foretest.replay.judge import ALL, Setting, Trial, judge
+from foretest.replay.published.rankers import own_past_verdicts
 from foretest.replay.run import Replayed, as_judged, run_replay
 from foretest.replay.strategies import ORACLE, OURS, RANDOM, ours
 from foretest.replay.table import Line, Verdict, tabulate
@@ -96,11 +97,19 @@ def against_peers(
 def sample(repo: Repository, commit: str, replayed: Replayed, cases: int) -> list[Faulty]:
     """The changes to ask about, in the lab's own order, with their patches made again."""
     trials = {case.trial.case_id: case.trial for case in replayed.judgement.cases}
+    earlier = before_each(list(trials.values()))
     patches: dict[str, bytes] = {}
-    for candidate in undo_candidates(repo, commit):
+    chosen: list[str] = []
+    wanted: set[str] = set()
+    # What is older than the oldest trial was never tried: its diffs need not be read.
+    since = min((trial.time for trial in trials.values()), default=None)
+    for candidate in undo_candidates(repo, commit, since=since):
         if candidate.case_id in trials:
             patches[candidate.case_id] = candidate.patch
-        if len(patches) == len(trials):
+            if len(chosen) < cases:
+                chosen.append(candidate.case_id)
+                wanted = {earlier[case].case_id for case in chosen if case in earlier}
+        if len(chosen) in (cases, len(trials)) and wanted <= patches.keys():
             break
     if not patches:
         raise NothingToReplay(
@@ -108,7 +117,7 @@ def sample(repo: Repository, commit: str, replayed: Replayed, cases: int) -> lis
             "to ask other tools about.",
             "Run 'foretest learn --undo 100 --within 10m' to try past changes.",
         )
-    return faulty_changes(list(trials.values()), patches, list(patches)[:cases])
+    return faulty_changes(list(trials.values()), patches, chosen)
 
 
 def _consult(
@@ -154,8 +163,7 @@ def _consult(
 
 def _answered(desks: Iterable[Desk], changes: Sequence[Faulty]) -> list[Faulty]:
     """The changes that every tool was asked about: what is compared."""
-    pending = [change for desk in desks for change in changes if desk.pending([change])]
-    return [change for change in changes if change not in pending]
+    return [change for change in changes if not any(desk.pending([change]) for desk in desks)]
 
 
 def compare(
@@ -183,13 +191,17 @@ def compare(
             judged[question.name] = verdicts
             if not question.orders:
                 selections[question.name] = verdicts
-    own = _own(config, repo, bundle, replayed, [change.trial for change in together])
+    trials = [change.trial for change in together]
+    own = _own(config, repo, bundle, replayed, trials)
+    past, left_out = _published(config, repo, bundle, trials)
+    own |= past
     start_up = next(iter(own[OURS])).start_up
     theirs = [replace(v.verdict, start_up=start_up) for each in judged.values() for v in each]
     lines = tabulate([v for each in own.values() for v in each] + theirs, OURS)
     rows = peer_rows(selections, {name: v for name, v in own.items() if name != RANDOM})
     said = (
         *notices,
+        *left_out,
         *_silences(judged),
         *(desk.tool.remark for desk in desks if desk.tool.remark),
         GRANULARITY,
@@ -216,16 +228,8 @@ def _own(
     found = {(v.strategy, v.case_id): v for v in replayed.judgement.verdicts if v.slice == ALL}
     names = [ORACLE, OURS, FORMULA, RANDOM]
     if bundle.model.name != Formula().name and (FORMULA, trials[0].case_id) not in found:
-        store = bundle.store
-        setting = Setting(
-            model=Formula(),
-            rules=as_judged(Rules.of(config)),
-            freshness=freshness(repo, store, store.commit),
-            strategies={OURS: ours},
-            draws=1,
-        )
-        everything = trials_of(read_kept(config.state / LAB / TRIED).cases, store.commit)
-        judgement = judge(list(everything), store, setting)
+        everything, setting = _everything(config, repo, bundle)
+        judgement = judge(everything, bundle.store, setting)
         found |= {
             (FORMULA, v.case_id): replace(v, strategy=FORMULA)
             for v in judgement.verdicts
@@ -236,6 +240,36 @@ def _own(
         for name in names
         if (name, trials[0].case_id) in found
     }
+
+
+def _published(
+    config: Config, repo: Repository, bundle: Bundle, trials: Sequence[Trial]
+) -> tuple[dict[str, list[Verdict]], tuple[str, ...]]:
+    """Verdicts of the published recipes, learnt from earlier changes; else why there are none."""
+    everything, setting = _everything(config, repo, bundle)
+    try:
+        verdicts = own_past_verdicts(everything, bundle.store, setting)
+    except ExtraMissing as error:
+        return {}, (f"The published recipes are LEFT OUT. {error}",)
+    found = {(v.strategy, v.case_id): v for v in verdicts if v.slice == ALL}
+    return {
+        name: [replace(found[name, trial.case_id], slice=PEERS) for trial in trials]
+        for name in dict.fromkeys(v.strategy for v in verdicts)
+    }, ()
+
+
+def _everything(config: Config, repo: Repository, bundle: Bundle) -> tuple[list[Trial], Setting]:
+    """All that was tried, and the setting in which the formula judges it."""
+    store = bundle.store
+    setting = Setting(
+        model=Formula(),
+        rules=as_judged(Rules.of(config)),
+        freshness=freshness(repo, store, store.commit),
+        strategies={OURS: ours},
+        draws=1,
+    )
+    tried = read_kept(config.state / LAB / TRIED).cases
+    return list(trials_of(tried, store.commit)), setting
 
 
 def _silences(judged: Mapping[str, Sequence[PeerVerdict]]) -> Iterable[str]:
