@@ -74,7 +74,9 @@ def test_the_plugin_compares_alike_and_the_run_is_named(
     _, tip, _ = _request(project, monkeypatch)
     monkeypatch.setenv("FORETEST_FLAGS", "postgres")
     project.environment["FORETEST_FLAGS"] = "postgres"
-    done = project.pytest("--foretest", "--foretest-target=50%", "--junitxml=report.xml").check(1)
+    done = project.pytest(
+        "-v", "--foretest", "--foretest-target=50%", "--junitxml=report.xml"
+    ).check(1)
     assert f"Compared with {tip[:10]}" in done.out
     assert "test_tax" in done.out
     project.foretest("record").check()
@@ -98,6 +100,8 @@ def test_a_missing_base_runs_all_and_says_what_mends_it(
     project.git("tag", "merge")
     clone = ["git", "clone", "-q", "--depth=1", "--branch=merge", project.root.as_uri(), shallow]
     subprocess.run([*map(str, clone)], check=True, capture_output=True)
+    address = ["remote", "set-url", "origin", "https://example.org/o/shop.git"]
+    subprocess.run(["git", "-C", str(shallow), *address], check=True)
     (shallow / ".foretest").mkdir()
     (shallow / ".foretest" / "bundle.ftb").write_bytes(project.bundle.read_bytes())
     monkeypatch.chdir(shallow)

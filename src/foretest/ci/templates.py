@@ -35,15 +35,16 @@ def write(system: str, root: Path) -> Path:
     """
     path = Path(PLACES[system][1])
     target = root / path
+    there = BadConfiguration(
+        f"{path} is there already and stays as it is.",
+        f"`foretest ci print {system}` prints the template: take over what you need.",
+    )
+    if target.exists() or target.is_symlink():
+        raise there
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:
             file.write(template(system))
-    except FileExistsError as error:
-        raise BadConfiguration(
-            f"{path} is there already and stays as it is.",
-            f"`foretest ci print {system}` prints the template: take over what you need.",
-        ) from error
     except OSError as error:
         raise BadConfiguration(
             f"{path} cannot be written: {error.strerror}.", "Check the folder's permissions."

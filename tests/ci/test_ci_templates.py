@@ -1,0 +1,154 @@
+"""The templates: valid by their systems' schemas, and run for real, command by command."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ci_machine import CARRIES_FOLDER, CHECKS_OUT_A_MERGE, STEPS, Build, Machine, loaded
+
+from foretest.ci.detection import SYSTEMS
+from foretest.ci.templates import PLACES, template
+from foretest.history.lake import Lake
+from small_project import Project
+
+SCHEMAS = {
+    "github": ("vendor.github-workflows",),
+    "gitlab": ("vendor.gitlab-ci", "--data-transform", "gitlab-ci"),
+    "circleci": ("vendor.circle-ci",),
+    "azure": ("vendor.azure-pipelines", "--data-transform", "azure-pipelines"),
+    "buildkite": ("vendor.buildkite",),
+    "bitbucket": ("vendor.bitbucket-pipelines",),
+}
+DOCS = Path(__file__).parents[2] / "docs" / "ci"
+
+
+def test_every_system_has_a_template_a_page_and_a_test() -> None:
+    assert set(PLACES) == set(SYSTEMS) == {*STEPS, "buildbot"}
+    for system, (name, _) in PLACES.items():
+        assert (DOCS / name).read_text() == template(system)
+        page = (DOCS / f"{system}.md").read_text()
+        assert name in page
+        assert f"foretest ci init {system}" in page
+
+
+@pytest.mark.parametrize("system", SCHEMAS)
+def test_a_template_is_valid_by_its_schema(system: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec("check_jsonschema") is None:
+        pytest.skip("check-jsonschema is not installed: no template was held to its schema")
+    file = tmp_path / "template.yml"
+
+    def check(text: str) -> subprocess.CompletedProcess[str]:
+        file.write_text(text)
+        command = ["check_jsonschema", "--regex-variant", "nonunicode", "--builtin-schema"]
+        command += [*SCHEMAS[system], str(file)]
+        return subprocess.run(
+            [sys.executable, "-m", *command], capture_output=True, text=True, check=False
+        )
+
+    done = check(template(system))
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = {"gitlab": "script:", "bitbucket": "script:", "buildkite": "command:"}
+    assert check(template(system).replace(steps.get(system, "steps:"), "setps:")).returncode
+
+
+def test_python_reads_buildbots() -> None:
+    compile(template("buildbot"), "master.cfg", "exec")
+
+
+def test_brackets_of_the_others_are_balanced() -> None:
+    """No reader of these two can be had from a registry: their form is checked by eye and here."""
+    for system in ("jenkins", "teamcity"):
+        text = template(system)
+        for opening, closing in ("{}", "()", "[]"):
+            assert text.count(opening) == text.count(closing), (system, opening)
+        assert text.count("'''" if system == "jenkins" else '"""') % 2 == 0
+
+
+def test_what_is_saved_is_what_is_restored() -> None:
+    steps = loaded("github")["jobs"]["tests"]["steps"]
+    restore, save = (s["with"] for s in steps if "cache/" in s.get("uses", ""))
+    assert restore["path"] == save["path"] == ".foretest"
+    assert restore["key"] == save["key"]
+    assert save["key"].startswith(restore["restore-keys"])
+    cache = loaded("gitlab")["tests"]["cache"]
+    assert (cache["paths"], cache["when"]) == ([".foretest/"], "always")
+    steps = loaded("circleci")["jobs"]["tests"]["steps"]
+    parts = {name: s[name] for s in steps if isinstance(s, dict) for name in s}
+    assert parts["save_cache"]["paths"] == [".foretest"]
+    assert parts["save_cache"]["key"].startswith(parts["restore_cache"]["keys"][0])
+    steps = loaded("azure")["jobs"][0]["steps"]
+    down = next(s["inputs"] for s in steps if "Download" in s.get("task", ""))
+    up = next(s for s in steps if "publish" in s)
+    assert down["artifact"] == up["artifact"]
+    assert down["path"].endswith(up["publish"])
+
+
+@pytest.mark.parametrize("system", STEPS)
+def test_a_template_runs_over_several_commits(
+    system: str, project: Project, tmp_path: Path
+) -> None:
+    machine = Machine(system, project, tmp_path / "ci")
+    night, request, fixed = _history(project)
+
+    ran = machine.run(night)
+    assert ran.status == 0, ran.text
+    assert "No state yet, so everything runs." in ran.text
+    assert "15 passed" in ran.text
+    assert "Pushed the state of" in ran.text
+
+    ran = machine.run(request)
+    assert ran.status != 0, ran.text
+    assert "Pulled the state of" in ran.text
+    assert "test_prices.py::test_tax" in ran.text
+    assert " deselected" in ran.text
+    assert "Recorded 1 run" in ran.text
+    assert "Pushed" not in ran.text
+    assert "of 11 tests run" in ran.summary, ran.text
+    if system != "circleci":  # which does not say what a request is to be compared with
+        assert f"Compared with {request.tip[:10]}, the base that " in ran.text
+    _check_lake(machine, ran.workspace, request)
+
+    ran = machine.run(fixed)
+    assert ran.status == 0, ran.text
+    assert "15 passed" in ran.text
+    assert "Pushed the state of" in ran.text
+    runs = _runs(ran.workspace)
+    # An artifact of the main branch alone is carried there; agents keep their own workspace.
+    wanted = {"azure": ["1", "3"]}.get(system, ["1", "2", "3"])
+    assert sorted(runs) == (wanted if system in CARRIES_FOLDER else ["3"])
+
+
+def _history(project: Project) -> tuple[Build, Build, Build]:
+    """A night on main, a request that breaks two tests, and what was merged of it."""
+    tip = project.git("rev-parse", "HEAD")
+    project.git("switch", "-q", "-c", "topic")
+    project.edit("src/shop/prices.py", "/ 100", "/ 10", "Faulty")
+    topic = project.git("rev-parse", "HEAD")
+    project.git("switch", "-q", "--detach", "main")
+    project.git("merge", "-q", "--no-ff", "-m", "Merge", "topic")
+    merge = project.git("rev-parse", "HEAD")
+    project.git("update-ref", "refs/pull/1/merge", merge)
+    project.git("switch", "-q", "main")
+    project.edit("src/shop/prices.py", "+ 0", "+ 0.0", "Mended and merged")
+    return (
+        Build("night", tip, number=1),
+        Build("request", topic, tip, merge, number=2),
+        Build("main", project.git("rev-parse", "HEAD"), number=3),
+    )
+
+
+def _runs(workspace: Path) -> dict[str, dict[str, object]]:
+    """What the lake holds, by the number of the build that each run's name carries."""
+    rows = Lake(workspace / ".foretest" / "lake").scan().collect().to_dicts()
+    return {row["run_id"].split("-")[1]: row for row in rows}
+
+
+def _check_lake(machine: Machine, workspace: Path, build: Build) -> None:
+    row = _runs(workspace)[str(build.number)]
+    assert str(row["run_id"]).startswith(f"{machine.system}-{build.number}-")
+    tested = build.merge if machine.system in CHECKS_OUT_A_MERGE else build.commit
+    assert row["commit"] == tested
