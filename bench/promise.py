@@ -1,11 +1,12 @@
 """The promise of `--confidence`: makes the pooled calibration, prints how both kinds are kept.
 
-    python -m bench.promise fit [--facts DIR]... [--out FILE]
-    python -m bench.promise table [--facts DIR]... [--splits 400]
+    python -m bench.promise fit [--facts DIR]... [--model FILE] [--out FILE] [NAME...]
+    python -m bench.promise table [--facts DIR]... [--model FILE] [--splits 400] [NAME...]
 
 Both need the facts under proof/ alone. `fit` writes the calibration that the package brings, from
 lagged coverage, which is what everyday use meets. `table` calibrates on some groups and looks at
-others, again and again.
+others, again and again. FILE holds a model as its `to_json` writes it (without: the formula); of a
+model that was fitted on repositories, only others may calibrate the promise: name those.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from foretest import bundle as bundles
 from foretest.durable import write_text
 from foretest.models.contract import Model
 from foretest.models.formula import Formula
+from foretest.models.registry import read_model
 from foretest.records import Basis, Budget, Promise, Selection, Why
 from foretest.replay.cases import trials_of
 from foretest.replay.intervals import ClusteredBootstrap
@@ -88,20 +90,37 @@ def outcome_of(trial: Trial, selection: Selection) -> Outcome:
     )
 
 
-def moments(facts: Sequence[Path], kind: str, model: Model) -> Iterator[tuple[Trial, Moment]]:
+@dataclass(frozen=True)
+class Facts:
+    """Where the cases are, and the model that scores them."""
+
+    folders: Sequence[Path]
+    names: Sequence[str]
+    """Of repositories; empty: all of them."""
+    model: Model
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Facts:
+        read = arguments.model and read_model(json.loads(arguments.model.read_text("utf-8")))
+        return cls(arguments.facts or [FACTS], arguments.names, read or Formula())
+
+
+def moments(facts: Facts, kind: str) -> Iterator[tuple[Trial, Moment]]:
     """Every faulty change of every repository, as the product would have met it."""
-    for folder in facts:
+    for folder in facts.folders:
         for path in sorted(folder.glob(f"*.{kind.split()[0]}.ftb")):
             name = path.name.split(".")[0]
+            if facts.names and name not in facts.names:
+                continue
             bundle = bundles.read(path)
             age = Freshness(tuple(bundle.lineage["ages"]), bundle.lineage["age"], is_ancestor=True)
             cases = trials_of(read_facts(folder, name), bundle.store.commit)
             trials = faulty((replace(t, repository=name) for t in cases), bundle.store)
-            yield from moments_of(trials, bundle.store, model, age)
+            yield from moments_of(trials, bundle.store, facts.model, age)
 
 
-def outcomes_of(facts: Sequence[Path], kind: str, model: Model) -> list[Outcome]:
-    return [outcome_of(trial, decided(moment)) for trial, moment in moments(facts, kind, model)]
+def outcomes_of(facts: Facts, kind: str) -> list[Outcome]:
+    return [outcome_of(trial, decided(moment)) for trial, moment in moments(facts, kind)]
 
 
 def calibration(
@@ -127,8 +146,9 @@ def by_case(outcome: Outcome) -> str:
 
 def fit(arguments: argparse.Namespace) -> None:
     """Write the calibration over all repositories."""
-    model = Formula()
-    outcomes = outcomes_of(arguments.facts, LAGGED, model)
+    facts = Facts.of(arguments)
+    model = facts.model
+    outcomes = outcomes_of(facts, LAGGED)
     made = calibration(Basis.POOLED, outcomes, by_repository)
     made = replace(
         made,
@@ -139,7 +159,7 @@ def fit(arguments: argparse.Namespace) -> None:
             "cases": "past changes taken back, by which a test failed",
             "coverage": "lagged: of some fifty commits before the state that was tried",
             "model": model.to_json(),
-            "model_tuned_on": list(TUNED_ON),
+            "model_tuned_on": list(TUNED_ON) if model == Formula() else [],
             "commits": {
                 cases[0].repository: len({o.commit for o in cases})
                 for cases in _repositories(outcomes)
@@ -256,16 +276,16 @@ def looks(splits: Splits, group: Callable[[Outcome], str]) -> dict[float, list[L
     return found
 
 
-def cut_looks(facts: Sequence[Path], outcomes: Sequence[Outcome]) -> dict[float, list[Look]]:
+def cut_looks(facts: Facts, outcomes: Sequence[Outcome]) -> dict[float, list[Look]]:
     """Each change under a budget too, calibrated on the other repositories: level by change."""
     known = {
-        name: replace(
-            calibration(Basis.POOLED, [o for o in outcomes if o.repository != name], by_repository),
+        name: calibration(
+            Basis.POOLED, (o for o in outcomes if o.repository != name), by_repository
         )
         for name in {o.repository for o in outcomes}
     }
     found: dict[float, list[Look]] = {level: [] for level in LEVELS}
-    for trial, moment in moments(facts, LAGGED, Formula()):
+    for trial, moment in moments(facts, LAGGED):
         for level in LEVELS:
             aim = aim_at(level, [known[trial.repository]])
             selection = decided(moment, BUDGET, aim)
@@ -316,7 +336,7 @@ def row(level: float, found: Sequence[Look], splits: bool) -> str:
         # A split is no new evidence: the bound resamples repositories, the check splits.
         means = np.array([fmean(each[name]) for name in each])
         bound = ClusteredBootstrap([(name, "") for name in each]).mean(means).low
-        by_split = {s: [] for s in {look.split for look in found}}
+        by_split: dict[str, list[float]] = {s: [] for s in {look.split for look in found}}
         for look in found:
             by_split[look.split].append(look.caught)
         error = float(np.std([fmean(v) for v in by_split.values()])) / len(by_split) ** 0.5
@@ -348,12 +368,14 @@ def show(title: str, found: dict[float, list[Look]], splits: bool) -> None:
 
 def table(arguments: argparse.Namespace) -> None:
     """Print every way to calibrate, level by level."""
-    lagged = outcomes_of(arguments.facts, LAGGED, Formula())
-    fresh = outcomes_of(arguments.facts, FRESH, Formula())
+    facts = Facts.of(arguments)
+    lagged, fresh = outcomes_of(facts, LAGGED), outcomes_of(facts, FRESH)
     splits = arguments.splits
     names = sorted({o.repository for o in lagged})
     print(f"{len(lagged)} faulty changes of {len(names)} repositories: {', '.join(names)}.")
-    print(f"Tuned on {', '.join(TUNED_ON)}: no others had a part in the formula's constants.")
+    print(f"Model: {identity(facts.model)}.")
+    if facts.model == Formula():
+        print(f"Its constants were tuned on {', '.join(TUNED_ON)}.")
     each = partial(looks, group=by_repository)
     commits = partial(looks, group=by_commit)
     show("Pooled, by repository, lagged coverage", each(random_repositories(lagged, splits)), True)
@@ -372,7 +394,7 @@ def table(arguments: argparse.Namespace) -> None:
     )
     show(
         f"Pooled, cut by a budget of {BUDGET.share:.0%}, lagged coverage",
-        cut_looks(arguments.facts, lagged),
+        cut_looks(facts, lagged),
         False,
     )
 
@@ -388,8 +410,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     showing.set_defaults(verb=table)
     for verb in (making, showing):
         verb.add_argument("--facts", type=Path, action="append")
+        verb.add_argument("--model", type=Path, help="a model as JSON (default: the formula)")
+        verb.add_argument("names", nargs="*", metavar="NAME", help="repositories (default: all)")
     arguments = parser.parse_args(argv)
-    arguments.facts = arguments.facts or [FACTS]
     arguments.verb(arguments)
 
 
