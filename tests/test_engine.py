@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from foretest import bundle as bundles
 from foretest import decisions, engine
 from foretest.client import run_all
 from foretest.config import load_config
@@ -16,6 +19,7 @@ from foretest.records import Budget, Choice, Selection, Why
 from foretest.selection.formats import EVERYTHING, FORMATS, render
 from foretest.selection.suite import whole_suite
 from small_project import UNITS, Project
+from small_ranker import ranker
 
 TAX = "tests/test_prices.py::test_tax"
 
@@ -51,6 +55,30 @@ def test_new_changed_and_vanished_tests(project: Project) -> None:
     assert why[TAX] is Why.CHANGED
     everything = {*names(selection), *(choice.test for choice in selection.rest)}
     assert "tests/test_prices.py::test_gross_of_nothing" not in everything
+
+
+def test_a_budget_may_follow_the_risk(project: Project) -> None:
+    project.break_tax()
+    flat = selected(project, base="HEAD", budget=Budget(share=0.3))
+    assert flat.budget.share == 0.3
+    adapted = selected(project, base="HEAD", budget=Budget(share=0.3), adapt=True)
+    assert adapted.budget.share is not None
+    assert 0.3 * 0.25 <= adapted.budget.share <= 1.0
+    assert adapted.budget.share != 0.3
+    (said,) = (n for n in adapted.notices if n.startswith("This change is riskier than"))
+    assert f"the budget is {adapted.budget.share:.1%} of suite time instead of 30.0%." in said
+    project.write("foretest.toml", "adapt = true\n")
+    again = selected(project, base="HEAD", budget=Budget(seconds=0.5))
+    assert any("instead of 0.5 s" in notice for notice in again.notices)
+    off = selected(project, base="HEAD", budget=Budget(seconds=0.5), adapt=False)
+    assert off.budget == Budget(seconds=0.5)
+
+
+def test_nothing_limited_is_adapted(project: Project) -> None:
+    project.break_tax()
+    assert selected(project, base="HEAD", budget=Budget(share=1.0), adapt=True).run_all
+    unchanged = selected(project, base="HEAD", head="HEAD", budget=Budget(share=0.3), adapt=True)
+    assert unchanged.budget.share == 0.3
 
 
 def test_a_data_file_widens(project: Project) -> None:
@@ -118,9 +146,30 @@ def test_explaining_names_reasons_for_and_against(project: Project) -> None:
     project.break_tax()
     selected(project, base="HEAD", budget=Budget(share=0.3))
     config = load_config(project.root)
-    assert "runs, place" in engine.explain(config, TAX)[0]
-    assert "is left out" in engine.explain(config, "TestTake::test_too_many")[0]
+    runs = engine.explain(config, TAX)
+    assert "runs, place" in runs[0]
+    assert re.match(r"    score [\d.]+ \(.*\): \+ it shares words with the change \(x", runs[-1])
+    out = engine.explain(config, "TestTake::test_too_many")
+    assert "is left out" in out[0]
+    assert re.match(r"    (it runs from a budget of|nothing less than the whole)", out[-2])
+    assert out[-2].endswith("; this one was 30 %")
+    assert out[-1].startswith("    score ")
     assert "No test matches" in engine.explain(config, "nowhere")[0]
+
+
+def test_a_learned_model_decides_and_explains(project: Project) -> None:
+    path = project.state / "bundle.ftb"
+    bundles.write(path, replace(bundles.read(path), model=ranker()))
+    project.break_tax()
+    selection = selected(project, base="HEAD", budget=Budget(share=0.3))
+    assert not selection.run_all
+    assert TAX in names(selection)
+    done = project.foretest("explain", TAX).check().out
+    assert re.search(
+        r"^    likelihood [\d.]+ % \(.* % where nothing speaks .*\): \+ it ", done, re.M
+    )
+    left = project.foretest("explain", selection.rest[-1].test).check().out
+    assert re.search(r"^    likelihood .*- it (shares|enters|imports)", left, re.M)
 
 
 # How everything is spelt: empty output means that nothing is to run, in every format.

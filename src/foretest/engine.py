@@ -35,6 +35,7 @@ from foretest.selection.explanation import Explainer
 from foretest.selection.policy import Freshness, Rules
 from foretest.selection.promise import aim_at, calibrations, explanation
 from foretest.selection.shards import Bin, shard
+from foretest.selection.shortfall import shortfall
 
 REMEMBERED = 2000
 """Commits back to which the age of evidence is counted; beyond, it is unknown and old."""
@@ -237,13 +238,30 @@ def explain(
         place = chosen.get(choice.test)
         verdict = f"runs, place {place:,}" if place else "is left out"
         lines.append(f"{choice.test} {verdict}: {choice.reason or choice.why.value}.")
-        row = bundle.store.test_index.get(choice.test)
-        if row is not None and explainer is not None:
-            told = (s for s in explainer.sentences(row) if s != choice.reason)
+        if explainer is not None:
+            more = "" if place else _shortfall(selection, choice, bundle, config, explainer)
+            told = _told(bundle.store.test_index.get(choice.test), choice, explainer, more)
             lines.extend(f"    {sentence}" for sentence in told)
     if len(wanted) > limit:
         lines.append(f"... and {len(wanted) - limit:,} more; --limit shows more of them.")
     return [*lines, *explanation(selection)]
+
+
+def _told(row: int | None, choice: Choice, explainer: Explainer, more: str) -> list[str]:
+    """All evidence on a test, what would make it run, and last its score and what moved it."""
+    if row is None:  # a new test: nothing is known of it
+        return []
+    told = [sentence for sentence in explainer.sentences(row) if sentence != choice.reason]
+    return [*told, *filter(None, (more, explainer.moved(row)))]
+
+
+def _shortfall(
+    selection: Selection, choice: Choice, bundle: Bundle, config: Config, explainer: Explainer
+) -> str:
+    if not explainer.query.files:  # where nothing changed no score decided
+        return ""
+    known = calibrations(bundle.thresholds, bundle.model) if selection.promise else []
+    return shortfall(selection, choice, config.explore, known)
 
 
 def stale_units(start: Path, *, base: str | None = None) -> frozenset[str]:
@@ -295,6 +313,10 @@ def _explainer(
     query = query_of(read_change(repo, repo.resolve(base), head))
     fresh = freshness(repo, bundle.store, head)
     frame = build(
-        query, bundle.store, time.time(), ages=fresh.ages, stale_after=config.max_coverage_age
+        query,
+        bundle.store,
+        tomorrow(time.time()),
+        ages=fresh.ages,
+        stale_after=config.max_coverage_age,
     )
     return Explainer(query, bundle.store, frame, bundle.model)
