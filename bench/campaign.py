@@ -215,6 +215,22 @@ def read_evidence(facts: Path, name: str, kind: str) -> tuple[EvidenceStore, Fre
     return bundle.store, Freshness(ages, age, is_ancestor=True)
 
 
+def lessons_of(facts: Path, names: Iterable[str], kind: str) -> Iterator[tuple[Lesson, Freshness]]:
+    """Each repository's trials with one kind of evidence, and the age of that evidence."""
+    for name in names:
+        if (evidence := read_evidence(facts, name, kind)) is not None:
+            store, age = evidence
+            # Lagged evidence, too, is about the code that was tried; its coverage alone is older.
+            trials = trials_of(read_facts(facts, name), store.commit)
+            yield Lesson(name, tuple(replace(t, repository=name) for t in trials), store), age
+
+
+def names_in(facts: Path, wanted: Sequence[str] = ()) -> list[str]:
+    """Repositories with facts, in order; of those named if any are."""
+    names = sorted(p.name.removesuffix(".jsonl.gz") for p in facts.glob("*.jsonl.gz"))
+    return [name for name in names if not wanted or name in wanted]
+
+
 def judge_facts(
     facts: Path, names: Iterable[str], kind: str, counts: Counter[str], published: bool = False
 ) -> Iterator[Verdict]:
@@ -223,15 +239,9 @@ def judge_facts(
     With `published` the published recipes are judged, too; those learnt across projects learn from
     the repositories named, less the one that is judged.
     """
-    lessons, ages = [], []
-    for name in names:
-        if (evidence := read_evidence(facts, name, kind)) is not None:
-            store, age = evidence
-            # Lagged evidence, too, is about the code that was tried; its coverage alone is older.
-            trials = trials_of(read_facts(facts, name), store.commit)
-            lessons.append(Lesson(name, tuple(replace(t, repository=name) for t in trials), store))
-            ages.append(age)
-    for lesson, age in zip(lessons, ages, strict=True):
+    taught = list(lessons_of(facts, names, kind))
+    lessons = [lesson for lesson, _ in taught]
+    for lesson, age in taught:
         more = published_rankers(lesson, lessons) if published else {}
         setting = Setting(freshness=age, strategies={**STRATEGIES, **more})
         judgement = judge(lesson.trials, lesson.store, setting)
@@ -241,8 +251,7 @@ def judge_facts(
 
 def table(arguments: argparse.Namespace) -> None:
     """Print, for each kind of coverage, every slice over all repositories, then each repository."""
-    names = sorted(p.name.removesuffix(".jsonl.gz") for p in arguments.facts.glob("*.jsonl.gz"))
-    names = [n for n in names if not arguments.names or n in arguments.names]
+    names = names_in(arguments.facts, arguments.names)
     for kind in (FRESH, LAGGED):
         counts: Counter[str] = Counter()
         verdicts = list(judge_facts(arguments.facts, names, kind, counts, arguments.published))

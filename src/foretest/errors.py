@@ -49,6 +49,10 @@ class NoBundle(ForetestError):
     name = "no-bundle"
 
 
+class NoTrainer(ForetestError):
+    name = "no-trainer"
+
+
 class BadBundle(ForetestError):
     name = "bad-bundle"
 

@@ -120,6 +120,11 @@ def ours(moment: Moment) -> Ranking:
     return Ranking(np.concatenate((order, gone)), order.size, nested=True, reasons=choices)
 
 
+def by_model(model: Model) -> Ranker:
+    """The product's own path with another model."""
+    return lambda moment: ours(replace(moment, model=model))
+
+
 def run_all(moment: Moment) -> Ranking:
     return Ranking(moment.collected)
 

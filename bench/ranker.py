@@ -1,0 +1,232 @@
+"""The failure ranker: trains it on the kept facts, and judges it on repositories it never saw.
+
+    python -m bench.ranker table [--intervals] [--published] [--only unseen] [NAME...]
+    python -m bench.ranker calibration
+    python -m bench.ranker fit
+
+`table` fits, for each repository, a ranker on all the others, and judges it beside the formula and
+the oracle. `fit` writes the ranker that foretest ships, with its lineage, and its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from bench.campaign import FACTS, FRESH, HERE, LAGGED, lessons_of, names_in
+from foretest.models.formula import Formula
+from foretest.models.pretrained import RANKER
+from foretest.models.ranker import Ranker
+from foretest.replay.account import apart
+from foretest.replay.compare import as_lines, compare_verdicts
+from foretest.replay.judge import ALL, UNTOUCHED, Setting, judge
+from foretest.replay.published.rankers import Lesson
+from foretest.replay.published.rankers import published as published_rankers
+from foretest.replay.strategies import OURS, STRATEGIES, by_model
+from foretest.replay.table import Verdict, as_text, tabulate
+from foretest.selection.policy import Freshness
+from foretest.training.crossfit import fit_calibrated, left_out
+from foretest.training.examples import Example, dropped, examples_of, several_edits
+from foretest.training.fit import Recipe
+
+LEARNED = "learned ranker"
+CHOSEN_ON = (
+    *("boltons", "click", "jinja", "lark"),
+    *("markdown", "marshmallow", "sqlparse", "tomlkit"),
+)
+"""Repositories on whose left-out figures the recipe was chosen: the others were never looked at."""
+DROPPED, DROPPED_WEIGHT = 0.25, 0.5
+JOINED, JOINED_WEIGHT = 0.25, 0.5
+"""Share of the examples that is repeated with less evidence, or joined to changes of several edits,
+and what each of these counts."""
+SHIPPED = HERE.parent / "src" / "foretest" / "models" / "pretrained" / RANKER
+
+Taught = tuple[Lesson, Freshness]
+
+
+def lessons(facts: Path, names: Sequence[str]) -> dict[str, list[Taught]]:
+    """Fresh and lagged evidence of each repository."""
+    return {
+        name: [t for kind in (FRESH, LAGGED) for t in lessons_of(facts, [name], kind)]
+        for name in names
+    }
+
+
+def examples(taught: Sequence[Taught], name: str) -> list[Example]:
+    return [
+        example
+        for lesson, age in taught
+        for example in examples_of(lesson.trials, lesson.store, Setting(freshness=age), name)
+    ]
+
+
+def augmented(
+    taught: Sequence[Taught], name: str, real: Sequence[Example], seed: int
+) -> list[Example]:
+    """What a repository's changes would be with less evidence, and as changes of several edits."""
+    rng = np.random.default_rng((seed, len(name), *name.encode()))
+    made = dropped(real, rng, rate=DROPPED, weight=DROPPED_WEIGHT)
+    for lesson, age in taught:
+        count = round(JOINED * len(real) / max(len(taught), 1))
+        joined = several_edits(lesson.trials, rng, count)
+        setting = Setting(freshness=age)
+        made.extend(
+            replace(example, weight=JOINED_WEIGHT)
+            for example in examples_of(joined, lesson.store, setting, name)
+        )
+    return made
+
+
+def corpus(
+    arguments: argparse.Namespace,
+) -> tuple[dict[str, list[Taught]], dict[str, list[Example]], dict[str, list[Example]]]:
+    """Lessons, real and augmented examples by repository; none without a faulty change."""
+    taught = lessons(arguments.facts, names_in(arguments.facts))
+    real = {name: examples(part, name) for name, part in taught.items()}
+    real = {name: part for name, part in real.items() if part}
+    extra = {
+        name: augmented(taught[name], name, part, 0) if arguments.augment else []
+        for name, part in real.items()
+    }
+    return {name: taught[name] for name in real}, real, extra
+
+
+def verdicts_of(
+    taught: dict[str, list[Taught]],
+    rankers: dict[str, Ranker],
+    kind: int,
+    counts: Counter[str],
+    published: bool,
+) -> Iterator[Verdict]:
+    """Verdicts on one kind of evidence: the learned ranker of each repository beside all others."""
+    pupils = [part[kind][0] for part in taught.values() if len(part) > kind]
+    for name, part in taught.items():
+        if len(part) <= kind:
+            continue
+        lesson, age = part[kind]
+        more = published_rankers(lesson, pupils) if published else {}
+        strategies = {**STRATEGIES, LEARNED: by_model(rankers[name]), **more}
+        setting = Setting(model=Formula(), freshness=age, strategies=strategies)
+        judgement = judge(lesson.trials, lesson.store, setting)
+        counts.update(judgement.apart)
+        yield from judgement.verdicts
+
+
+def table(arguments: argparse.Namespace) -> None:
+    taught, real, extra = corpus(arguments)
+    rankers = left_out(real, recipe_of(arguments), Formula(), extra)
+    wanted = names_in(arguments.facts, arguments.names)
+    if arguments.only == "unseen":
+        wanted = [name for name in wanted if name not in CHOSEN_ON]
+    judged = {name: part for name, part in taught.items() if name in wanted}
+    for place, kind in enumerate((FRESH, LAGGED)):
+        counts: Counter[str] = Counter()
+        verdicts = list(verdicts_of(judged, rankers, place, counts, arguments.published))
+        print(f"=== {kind} ===\n")
+        print(as_text(tabulate(verdicts, OURS), arguments.intervals))
+        if arguments.repositories:
+            each = [replace(v, slice=v.repository) for v in verdicts if v.slice == ALL]
+            print("\n" + as_text(tabulate(each, OURS), arguments.intervals))
+        for part in (ALL, UNTOUCHED):
+            comparison = compare_verdicts(verdicts, LEARNED, OURS, part)
+            print(f"\n{part}: " + "\n".join(as_lines(comparison, LEARNED, "formula")))
+        print("\n" + "\n".join(apart(counts)) + "\n", flush=True)
+
+
+def calibration(arguments: argparse.Namespace) -> None:
+    """Stated probability against what happened, on repositories left out."""
+    _, real, extra = corpus(arguments)
+    rankers = left_out(real, recipe_of(arguments), Formula(), extra)
+    stated = np.concatenate(
+        [rankers[name].predict(e.frame) for name, part in real.items() for e in part]
+    )
+    failed = np.concatenate([e.failed for part in real.values() for e in part])
+    edges = (0.0, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
+    print(f"{'stated':>16} {'tests':>10} {'mean stated':>12} {'failed':>8}")
+    for low, high in pairwise(edges):
+        there = (stated >= low) & (stated < high if high < 1 else stated <= 1)
+        if there.any():
+            print(
+                f"{low:7.4f}..{high:7.4f} {there.sum():10,} {stated[there].mean():12.4%} "
+                f"{failed[there].mean():8.4%}"
+            )
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    """Write the ranker that is shipped: fitted on every repository with facts."""
+    taught, real, extra = corpus(arguments)
+    recipe = recipe_of(arguments)
+    urls = tomllib.loads((HERE / "repositories.toml").read_text(encoding="utf-8"))
+    lineage = {
+        "repositories": [
+            {
+                "name": name,
+                "url": urls[name]["url"],
+                "commit": taught[name][0][0].store.commit,
+                "licence": urls[name].get("licence", "see the repository"),
+                "changes": len({e.case_id for e in part}),
+            }
+            for name, part in sorted(real.items())
+        ],
+        "examples": sum(map(len, real.values())),
+        "augmented": sum(map(len, extra.values())),
+        "recipe": asdict(recipe),
+        "made by": "python -m bench.ranker fit",
+    }
+    ranker = fit_calibrated(real, recipe, Formula(), extra, lineage)
+    arguments.out.write_text(json.dumps(ranker.to_json(), indent=1) + "\n", encoding="utf-8")
+    print(
+        f"{arguments.out}: {arguments.out.stat().st_size / 1000:.0f} kB, "
+        f"{len(real)} repositories, {lineage['examples']} examples, "
+        f"{lineage['augmented']} augmented"
+    )
+
+
+def recipe_of(arguments: argparse.Namespace) -> Recipe:
+    changes = {
+        name: getattr(arguments, name)
+        for name in ("objective", "rounds", "leaves")
+        if getattr(arguments, name) is not None
+    }
+    return replace(Recipe(), **changes)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.ranker",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(required=True)
+    showing = verbs.add_parser("table", help="judge on repositories left out")
+    showing.add_argument("--intervals", action="store_true", help="with 95%% intervals")
+    showing.add_argument("--repositories", action="store_true", help="each repository, too")
+    showing.add_argument("--published", action="store_true", help="with published recipes")
+    showing.add_argument("--only", choices=("all", "unseen"), default="all")
+    showing.add_argument("names", nargs="*", metavar="NAME")
+    showing.set_defaults(verb=table)
+    checking = verbs.add_parser("calibration", help="stated probabilities against outcomes")
+    checking.set_defaults(verb=calibration)
+    making = verbs.add_parser("fit", help="write the ranker that is shipped")
+    making.add_argument("--out", type=Path, default=SHIPPED)
+    making.set_defaults(verb=fit)
+    for verb in (showing, checking, making):
+        verb.add_argument("--facts", type=Path, default=FACTS)
+        verb.add_argument("--no-augment", dest="augment", action="store_false")
+        verb.add_argument("--objective", choices=("binary", "lambdarank"))
+        verb.add_argument("--rounds", type=int)
+        verb.add_argument("--leaves", type=int)
+    arguments = parser.parse_args(argv)
+    arguments.verb(arguments)
+
+
+if __name__ == "__main__":
+    main()

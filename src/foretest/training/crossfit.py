@@ -1,0 +1,105 @@
+"""Fits across repositories: a model is judged and calibrated on those that it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretest.models.contract import Model
+from foretest.models.ranker import Calibration, Ranker
+from foretest.training.examples import Example
+from foretest.training.fit import Recipe, fit
+
+Floats = NDArray[np.float64]
+ByRepository = Mapping[str, Sequence[Example]]
+
+FOLDS = 4
+"""Parts into which repositories are cut to calibrate: each is scored by a model of the others."""
+KNOTS = 12
+"""Points of the calibration at most: few enough that no single change bends it."""
+PASSED = 1e-4
+"""What a passing test counts beside a failing one when knots are placed."""
+APART, LEAST, MOST = 1e-6, 1e-7, 0.999
+
+
+def fit_calibrated(
+    examples: ByRepository,
+    recipe: Recipe | None = None,
+    base: Model | None = None,
+    extra: ByRepository | None = None,
+    lineage: Mapping[str, Any] | None = None,
+) -> Ranker:
+    """A ranker fitted on all repositories, and calibrated on scores of repositories left out.
+
+    `extra` are augmented examples: they are fitted on, never calibrated on. With a single
+    repository nothing can be left out: the raw score then stays as it is. Raises as `fit`.
+    """
+    names = sorted(examples)
+    extra = extra or {}
+    whole = fit(_pooled(examples, extra, names), recipe, base, lineage)
+    if len(names) < 2:
+        return whole
+    scored: list[tuple[Floats, Floats]] = []
+    for number in range(min(FOLDS, len(names))):
+        held = names[number::FOLDS]
+        others = [name for name in names if name not in held]
+        ranker = fit(_pooled(examples, extra, others), recipe, base)
+        scored.extend(
+            (ranker.raw(example.frame), example.failed.astype(np.float64))
+            for name in held
+            for example in examples[name]
+        )
+    raw = np.concatenate([part[0] for part in scored])
+    failed = np.concatenate([part[1] for part in scored])
+    return replace(whole, calibration=calibration_of(raw, failed))
+
+
+def left_out(
+    examples: ByRepository,
+    recipe: Recipe | None = None,
+    base: Model | None = None,
+    extra: ByRepository | None = None,
+) -> dict[str, Ranker]:
+    """For each repository a ranker that saw nothing of it, in fitting or in calibrating."""
+    return {
+        name: fit_calibrated(
+            {other: part for other, part in examples.items() if other != name},
+            recipe,
+            base,
+            {other: part for other, part in (extra or {}).items() if other != name},
+        )
+        for name in sorted(examples)
+    }
+
+
+def calibration_of(raw: Floats, failed: Floats) -> Calibration | None:
+    """The map from raw scores to P(test fails | the change breaks something); None if it is flat.
+
+    Isotonic regression (Zadrozny & Elkan 2002), thinned to a few knots with equally many failures
+    between them, and made strictly rising, so that calibrating changes no order. Both arguments
+    are float64[n]; `failed` holds 0 and 1.
+    """
+    from scipy.optimize import isotonic_regression
+
+    order = np.argsort(raw, kind="stable")
+    raw, failed = raw[order], failed[order]
+    level = np.asarray(isotonic_regression(failed).x)
+    # Most tests pass: knots that follow the failures lie where a difference is worth something.
+    mass = np.cumsum(failed + PASSED)
+    part = np.minimum((mass / mass[-1] * KNOTS).astype(np.int64), KNOTS - 1)
+    x: list[float] = []
+    y: list[float] = []
+    for number in np.unique(part):
+        there = part == number
+        x.append(max(float(raw[there].mean()), x[-1] + APART if x else -np.inf))
+        y.append(max(float(level[there].mean()), y[-1] * (1 + APART) if y else LEAST))
+    y = [min(value, MOST - APART * (len(y) - at)) for at, value in enumerate(y)]
+    return Calibration(tuple(x), tuple(y)) if len(x) > 1 else None
+
+
+def _pooled(examples: ByRepository, extra: ByRepository, names: Iterable[str]) -> list[Example]:
+    return [e for name in names for e in (*examples[name], *extra.get(name, ()))]
