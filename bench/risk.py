@@ -91,15 +91,23 @@ LEARNERS: dict[str, Learner] = {
 
 
 def risk_table(tried: Sequence[Tried], bootstrap: ClusteredBootstrap) -> Iterator[str]:
-    """A line for each way to state the risk."""
+    """A line for each way to state the risk, and how far the shipped one is ahead of the plain."""
     y = np.array([float(t.faulty) for t in tried])
+    risks = {name: left_out(tried, learn) for name, learn in LEARNERS.items()}
     yield f"{'':40}" + "".join(f"{name:>26}" for name in MEASURES)
-    for name, learn in LEARNERS.items():
-        p = left_out(tried, learn)
+    for name, p in risks.items():
         cells = (
             _cell(bootstrap.over(lambda w, of=of, p=p: of(p, y, w))) for of in MEASURES.values()
         )
         yield f"{name:40}" + "".join(f"{cell:>26}" for cell in cells)
+    ours = risks["shipped"]
+    for name in ("base rate", "lines changed"):
+        p = risks[name]
+        apart = (
+            _cell(bootstrap.over(lambda w, of=of, p=p: of(ours, y, w) - of(p, y, w)))
+            for of in (auc, brier, log_loss)
+        )
+        yield f"{'shipped less ' + name:40}" + "".join(f"{cell:>26}" for cell in apart)
 
 
 def budget_table(tried: Sequence[Tried], rate: float | None) -> Iterator[str]:

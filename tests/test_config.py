@@ -115,6 +115,8 @@ def test_files_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
         ("FORETEST_MAX_COVERAGE_AGE", "7", "max_coverage_age", 7),
         ("FORETEST_MUST_RUN", "tests/a/*, tests/b/*,", "must_run", ("tests/a/*", "tests/b/*")),
         ("FORETEST_MUST_RUN", "", "must_run", ()),
+        ("FORETEST_ADAPT", "true", "adapt", True),
+        ("FORETEST_ADAPT", "0", "adapt", False),
         ("FORETEST_CATALOGUE", "postgresql://db/ft", "catalogue", "postgresql://db/ft"),
     ],
 )
@@ -128,6 +130,15 @@ def test_environment_gives_text_for_every_type(
 def test_environment_is_held_to_the_same_types(tmp_path: Path, value: str) -> None:
     with pytest.raises(BadConfiguration, match="max_coverage_age"):
         load_config(tmp_path, {"FORETEST_MAX_COVERAGE_AGE": value})
+
+
+@pytest.mark.parametrize("text", ["adapt = 1.5\n", "adapt = 'perhaps'\n", "adapt = []\n"])
+def test_a_switch_is_true_or_false(tmp_path: Path, text: str) -> None:
+    _write(tmp_path, "foretest.toml", "adapt = true\n")
+    assert load_config(tmp_path, {}).adapt is True
+    _write(tmp_path, "foretest.toml", text)
+    with pytest.raises(BadConfiguration, match="It takes true or false"):
+        load_config(tmp_path, {})
 
 
 def test_other_variables_are_left_alone(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_learned_model_decides_and_explains(project: Project) -> None:
         r"^    likelihood [\d.]+ % \(.* % where nothing speaks .*\): \+ it ", done, re.M
     )
     left = project.foretest("explain", selection.rest[-1].test).check().out
-    assert re.search(r"^    likelihood .*- it (shares|enters|imports)", left, re.M)
+    assert re.search(r"^    likelihood .*- its? (shares|enters|imports)", left, re.M)
 
 
 # How everything is spelt: empty output means that nothing is to run, in every format.
