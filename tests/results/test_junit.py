@@ -4,17 +4,22 @@ import io
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foretest.errors import BadReport
-from foretest.records import Outcome
-from foretest.results.joining import Units, resolve
-from foretest.results.junit import Entries, read
+from foretest.records import Outcome, TestResult
+from foretest.results.joining import Units
+from foretest.results.junit import Reading, batches
+from foretest.results.ledger import Ledger
 from foretest.results.read import Origin, read_report
+from foretest.results.xmlstream import DamagedError
 
 SUITE = """
 import pytest
@@ -87,6 +92,25 @@ def test_unknown_tests_are_guessed_counted_and_kept(pytest_report: Path) -> None
     assert {r.test.unit for r in report.run.results} == set(KNOWN)
 
 
+@dataclass
+class Entries:
+    """What a report holds."""
+
+    results: tuple[TestResult, ...] = ()
+    began: datetime | None = None
+    problem: str = ""
+
+
+def read(file: IO[bytes], units: Units) -> Entries:
+    ledger, reading, problem = Ledger(), Reading(), ""
+    try:
+        for batch in batches(file, units, reading):
+            ledger.take(batch)
+    except DamagedError as error:
+        problem = str(error)
+    return Entries(ledger.results(), reading.began, problem)
+
+
 def entries(text: str | bytes, known: tuple[str, ...] = ()) -> Entries:
     data = text.encode() if isinstance(text, str) else text
     return read(io.BytesIO(data), Units(known))
@@ -141,7 +165,7 @@ EXTERNAL = """<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>
 def test_document_types_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.xml"
     path.write_text(text)
-    assert entries(text).results == []
+    assert entries(text).results == ()
     report = read_report(path)
     assert report.run.results == ()
     assert not report.run.complete
@@ -270,6 +294,7 @@ UNITS = Units(
         ("", "test_f", "tests/b/test_x.py", "tests/b/test_x.py::test_f"),
     ],
 )
-def test_resolve(classname: str, name: str, file: str, expected: str | None) -> None:
-    found = resolve(classname, name, file, UNITS)
-    assert (None if found is None else str(found)) == expected
+def test_known_tests_are_found(classname: str, name: str, file: str, expected: str | None) -> None:
+    function = name.partition("[")[0]
+    wanted = None if expected is None else expected.partition("[")[0]
+    assert UNITS.find(classname, function, file) == wanted

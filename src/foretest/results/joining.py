@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from foretest.records import TestId
-
 
 class Units:
     """Known units, found by what a report says of them."""
 
     def __init__(self, units: Iterable[str]) -> None:
         self._by_name: dict[str, list[tuple[str, str]]] = {}
-        for unit in units:
+        self.all = frozenset(units)
+        for unit in self.all:
             path, _, name = unit.rpartition("::")
             self._by_name.setdefault(name, []).append((_dotted(path), unit))
 
@@ -38,33 +37,6 @@ class Units:
             if found:
                 return None
         return candidates[0][1] if file and not said and len(candidates) == 1 else None
-
-
-def resolve(classname: str, name: str, file: str, units: Units) -> TestId | None:
-    """The known test that a JUnit entry means; `file` is empty where the report has none."""
-    function, bracket, parameters = name.partition("[")
-    unit = units.find(classname, function, file)
-    if unit is None:
-        return None
-    path, *classes, last = unit.split("::")
-    return TestId(path, tuple(classes), last, parameters.removesuffix("]") if bracket else None)
-
-
-def guess(classname: str, name: str, file: str, runner: str) -> TestId:
-    """The likeliest id of an entry that joins to no known test: kept, never dropped."""
-    function, bracket, rest = name.partition("[")
-    parameters = rest.removesuffix("]") if bracket else None
-    if runner != "pytest":
-        return TestId(file or classname, (), name, None, runner)
-    parts = classname.split(".") if classname else []
-    if file.endswith(".py"):
-        classes = classname.removeprefix(_dotted(file)).lstrip(".")
-        return TestId(file, tuple(classes.split(".")) if classes else (), function, parameters)
-    if not parts:  # a module that could not be collected stands under its own dotted name
-        return TestId(f"{name.replace('.', '/')}.py", (), "")
-    # Classes begin with a capital by PEP 8, modules do not.
-    first = next((i for i, part in enumerate(parts) if i and part[:1].isupper()), len(parts))
-    return TestId(f"{'/'.join(parts[:first])}.py", tuple(parts[first:]), function, parameters)
 
 
 def _dotted(path: str) -> str:

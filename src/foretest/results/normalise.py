@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from foretest.records import TestId, TestResult, TestRun
 
@@ -27,10 +28,25 @@ _VOLATILE = (
     (re.compile(r"(?:/private)?/(?:var/)?tmp/[^\s'\":,;)\]}>]+"), "<tmp>"),
     (re.compile(r"(?:/private)?/var/folders/[^\s'\":,;)\]}>]+"), "<tmp>"),
     (re.compile(r"\b[A-Za-z]:\\[^\s'\":,;]*\\Temp\\[^\s'\":,;)\]}>]+", re.IGNORECASE), "<tmp>"),
+    (re.compile(r"(?<=' \()\d+(?=\) panicked)"), "<n>"),  # Rust's threads
     (re.compile(r"\b(pid|process|port)([ =:#-]{1,2})\d+\b", re.IGNORECASE), r"\1\2<n>"),
 )
-_HINT = re.compile(r"\d{4}|0x|tmp|temp|folders|pid|process|port", re.IGNORECASE)
-"""What every volatile part holds: most ids hold none of it and are not looked at twice."""
+_LETTERS = (
+    bytes(range(256)).lower().translate(bytes.maketrans(b"0123456789 =:#-\\", b"0000000000=====/"))
+)
+_NUMBERS = (
+    bytes(range(256))
+    .lower()
+    .translate(bytes.maketrans(b"0123456789abcdef-:_ ", b"0000000000000000===="))
+)
+_SIGNS = (
+    (
+        _LETTERS,
+        (b"0x", b"tmp/", b"temp/", b"/folders/", b"pid=", b"process=", b"port=", b")=panicked"),
+    ),
+    (_NUMBERS, (b"0000=00=00", b"0000000000", b"00000000=0000=")),
+)
+"""Folded spellings of which every volatile part holds one: a few scans tell that there is none."""
 
 _MESSAGE_LIMIT = 500
 """Characters of a message that tell one failure from another; beyond lie diffs and dumps."""
@@ -39,11 +55,22 @@ _FOREIGN = re.compile(r"(?:^|[/\\])(?:site-packages|dist-packages|lib[/\\]python
 
 def stable(text: str) -> str:
     """Replace what differs from run to run: addresses, times, temporary paths, ids of processes."""
-    if not _HINT.search(text):
+    if not volatile((text,)):
         return text
     for pattern, sign in _VOLATILE:
         text = pattern.sub(sign, text)
     return text
+
+
+def volatile(texts: Iterable[str]) -> bool:
+    """Whether any of the texts may hold a volatile part; far cheaper than looking for it."""
+    data = "\n".join(texts).encode("utf-8", "replace")
+    for table, signs in _SIGNS:
+        folded = data.translate(table)
+        for sign in signs:
+            if sign in folded:
+                return True
+    return False
 
 
 def printable(text: str) -> str:
@@ -68,6 +95,8 @@ def fingerprint(kind: str, frames: Sequence[tuple[str, str]], message: str) -> s
 _PYTEST_FRAME = re.compile(r"^([^\s:][^:\n]*):\d+: (?:in (\S+)|.*)$", re.MULTILINE)
 _PYTHON_FRAME = re.compile(r'^ *File "([^"]+)", line \d+, in (\S+)', re.MULTILINE)
 _JAVA_FRAME = re.compile(r"^\s*at ([\w.$/]+)\.([\w$<>]+)\(", re.MULTILINE)
+_NODE_FRAME = re.compile(r"^\s*at (?:(?:async )?(.+?) \()?([^\s():]+):\d+:\d+\)?$", re.MULTILINE)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ERROR_LINE = re.compile(
     r"^(?:E +)?([A-Za-z_][\w.]*(?:Error|Exception|Failure|Exit|Interrupt|Warning))(?::|$)",
     re.MULTILINE,
@@ -75,13 +104,18 @@ _ERROR_LINE = re.compile(
 
 
 def fingerprint_of_text(kind: str, message: str, text: str) -> str:
-    """`fingerprint` of a failure known by its printed text: pytest's, Python's or Java's trace."""
-    frames = [(m[1], m[2]) for m in _PYTHON_FRAME.finditer(text)]
+    """`fingerprint` of a failure known by its printed text: pytest's, Python's, Java's, Node's."""
+    if "\x1b" in message or "\x1b" in text:
+        message, text = _COLOUR.sub("", message), _COLOUR.sub("", text)
+    frames: list[tuple[str, str]] = []
+    if 'File "' in text:
+        frames = [(m[1], m[2]) for m in _PYTHON_FRAME.finditer(text)]
     frames = frames or [(m[1], m[2] or "") for m in _PYTEST_FRAME.finditer(text)]
-    if not frames:  # Java prints the innermost frame first
-        frames = [(m[1], m[2]) for m in _JAVA_FRAME.finditer(text)][:1]
-    found = _ERROR_LINE.search(message) or _ERROR_LINE.search(text)
-    return fingerprint(kind or (found[1] if found else ""), frames, message or text)
+    if not frames and "at " in text:  # Java and Node print the innermost frame first
+        found = _JAVA_FRAME.search(text) or _NODE_FRAME.search(text)
+        frames = [(found[1] if found[1] is not None else "", found[2])] if found else []
+    error = None if kind else _ERROR_LINE.search(message) or _ERROR_LINE.search(text)
+    return fingerprint(kind or (error[1] if error else ""), frames, message or text)
 
 
 def seconds_or_none(value: float | None) -> float | None:
@@ -117,6 +151,21 @@ def clean(run: TestRun) -> TestRun:
 def in_zone(moment: datetime) -> datetime:
     """The moment in UTC; a moment without a zone is taken as UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def moment_of(text: str) -> datetime | None:
+    """A moment as reports write it: ISO 8601, RFC 2822, or seconds or milliseconds since 1970."""
+    try:
+        if text.replace(".", "", 1).isdigit():
+            since = float(text)
+            return datetime.fromtimestamp(since / 1000 if since > 1e11 else since, UTC)
+        return in_zone(datetime.fromisoformat(text))
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        return in_zone(parsedate_to_datetime(text)) if "," in text else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def number_attempts(results: Iterable[TestResult]) -> Iterator[TestResult]:

@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from foretest.errors import BadReport
 from foretest.records import Configuration, TestRun
 from foretest.results import junit, report
+from foretest.results.batch import Batch, batches
+from foretest.results.dialects import bazel, go
+from foretest.results.dialects.contract import Document, Files, Scene
+from foretest.results.dialects.javascript import (
+    JEST_JSON,
+    MOCHA_JSON,
+    PLAYWRIGHT_JSON,
+    VITEST_JSON,
+)
+from foretest.results.dialects.native import CTEST_XML, GTEST_JSON
 from foretest.results.joining import Units
-from foretest.results.normalise import clean
+from foretest.results.ledger import Ledger
+from foretest.results.normalise import clean, moment_of
+from foretest.results.xmlstream import DamagedError
 
+DOCUMENTS = (JEST_JSON, VITEST_JSON, PLAYWRIGHT_JSON, MOCHA_JSON, GTEST_JSON, go.GO, CTEST_XML)
+"""Formats of their own; everything else in XML is JUnit's."""
+KNOWN = (
+    "JUnit XML, the JSON of jest, Vitest, Playwright, Mocha, GoogleTest or `go test -json`, "
+    "CTest's Test.xml, or the report of `pytest --foretest`"
+)
+_PLUGIN = re.compile(rb'\{\s*"format"\s*:\s*"foretest-report"')
+_NO_RESULTS = (b"<testng-results", b"<failsafe-summary")
+"""Roots of what lies among Surefire's reports and repeats or counts what stands in them."""
 _SNIFFED = 4096
+_MOMENT = re.compile(
+    rb'"(?:Time|start|startTime|timestamp)"\s*:\s*"?([0-9][^",\s}]{9,40})|<StartTestTime>(\d+)'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,43 +65,77 @@ class Origin:
     attempt: int = 1
     shard: str | None = None
     decision_id: str | None = None
+    root: Path | None = None
+    """The repository's folder: paths in reports of other machines are looked for below it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReadReport:
     """A run as a report tells it, and what is to be said about the reading."""
 
-    run: TestRun
+    head: TestRun
+    """What is said of all results; without them, but for the plugin's report."""
+    ledger: Ledger | None = None
+    """The results by column; None for the plugin's own report, whose `head` has them."""
     skipped: tuple[str, ...] = ()
-    """Sentences: what could not be read."""
-    unmatched: int = 0
-    """Results whose test is not among the known units; they are kept under a guessed id."""
+    """Sentences: what could not be read, or lacks what joins it to other runs."""
+    named: bool = True
+    """Whether the run has an id of its own; without one the report's content is its id."""
+
+    @cached_property
+    def run(self) -> TestRun:
+        """The run with its results, an object each."""
+        if self.ledger is None:
+            return self.head
+        return replace(self.head, results=self.ledger.results())
+
+    @property
+    def unmatched(self) -> int:
+        """Results whose test is not among the known units; they are kept under a guessed id."""
+        return 0 if self.ledger is None else self.ledger.unmatched
 
 
 def read_report(
-    path: Path, known_units: Iterable[str] = (), origin: Origin | None = None
+    path: Path, known_units: Iterable[str] | Units = (), origin: Origin | None = None
 ) -> ReadReport:
     """Read one report. Raises BadReport for a file that is missing, empty or of no known format."""
     origin = origin or Origin()
-    units = Units(known_units)
+    units = known_units if isinstance(known_units, Units) else Units(known_units)
     try:
         with path.open("rb") as file:
             head = file.read(_SNIFFED)
     except OSError as error:
         raise BadReport(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
     begin = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").replace(b"\0", b"")
-    if begin.startswith(b"{"):
+    if _PLUGIN.match(begin):
         return _plugin(path, origin)
+    document = next((d for d in DOCUMENTS if _begins(d, begin)), None)
+    if document is not None:
+        reading = junit.Reading(began=_began(path))
+        return _read(path, origin, lambda file, _: _documented(document, file, origin), reading)
     if begin.startswith(b"<"):
         return _junit(path, begin, units, origin)
     what = "is empty" if not head.strip() else "is of no format that foretest knows"
-    raise BadReport(f"{path} {what}.", "Give JUnit XML or the report of `pytest --foretest`.")
+    raise BadReport(f"{path} {what}.", f"Give {KNOWN}.")
+
+
+def _begins(document: Document, begin: bytes) -> bool:
+    """XML may have a declaration and comments before its root, JSON begins at once."""
+    found = document.begins.search(begin) if begin.startswith(b"<") else None
+    return found is not None or document.begins.match(begin) is not None
+
+
+def _began(path: Path) -> datetime | None:
+    """The first moment that a report of its own format names, near its beginning."""
+    with path.open("rb") as file:
+        found = _MOMENT.search(file.read(16 * _SNIFFED))
+    return moment_of((found[1] or found[2]).decode("ascii", "replace")) if found else None
 
 
 def _plugin(path: Path, origin: Origin) -> ReadReport:
     parsed = report.parse(path)
     # The plugin saw the tests themselves: its ids are right, and what is not known is new.
-    return ReadReport(clean(placed(parsed.run, origin)), parsed.notices)
+    return ReadReport(clean(placed(parsed.run, origin)), skipped=parsed.notices)
 
 
 def placed(run: TestRun, origin: Origin) -> TestRun:
@@ -87,33 +148,59 @@ def placed(run: TestRun, origin: Origin) -> TestRun:
     )
 
 
+def _documented(document: Document, file: IO[bytes], origin: Origin) -> Iterator[Batch]:
+    return batches(document.runner, document.cases(file, Files(origin.root)))
+
+
 def _junit(path: Path, begin: bytes, units: Units, origin: Origin) -> ReadReport:
-    with path.open("rb") as file:
-        entries = junit.read(file, units)
-    if not entries.results and not any(root in begin for root in junit.ROOTS):
-        problem = f" ({entries.problem})" if entries.problem else ""
+    if any(root in begin for root in _NO_RESULTS):
+        raise BadReport(f"{path} counts results but names none.", f"Give {KNOWN}.")
+    target = bazel.target_of(path.absolute())
+    reading = junit.Reading(Scene(files=Files(origin.root)), target=target)
+    read = _read(path, origin, lambda file, into: junit.batches(file, units, into), reading)
+    assert read.ledger is not None
+    if not len(read.ledger) and not any(root in begin for root in junit.ROOTS):
+        problem = f" ({' '.join(read.skipped)})" if read.skipped else ""
         raise BadReport(f"{path} is XML, but no JUnit report{problem}.", "Give JUnit XML.")
-    skipped: tuple[str, ...] = ()
-    if entries.problem:
-        skipped = (f"{path.name} was read up to the first damage: {entries.problem}.",)
+    return read
+
+
+def _read(
+    path: Path,
+    origin: Origin,
+    batches_of: Callable[[IO[bytes], junit.Reading], Iterator[Batch]],
+    reading: junit.Reading | None = None,
+) -> ReadReport:
+    """Everything up to the end or the first damage, which is then named."""
+    reading, ledger, skipped = reading or junit.Reading(), Ledger(), []
+    with path.open("rb") as file:
+        try:
+            for batch in batches_of(file, reading):
+                ledger.take(batch)
+        except DamagedError as damage:
+            place = f", after {ledger.last}" if ledger.last else ""
+            skipped.append(f"{path.name} was read up to the first damage: {damage}{place}.")
+    complete = not skipped
+    skipped.extend(reading.notices)
     received = datetime.now(UTC)
-    run = TestRun(
+    began = reading.began or datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    head = TestRun(
         run_id=origin.run_id or _content_id(path, origin.ci_run),
         repository=origin.repository,
         commit=origin.commit or origin.head,
         configuration=origin.configuration or report.here(),
-        occurred_at=entries.began or datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        occurred_at=min(began, received),
         received_at=received,
-        results=tuple(entries.results),
+        results=(),
         attempt=origin.attempt,
         shard=origin.shard,
         decision_id=origin.decision_id,
-        complete=not entries.problem,
+        complete=complete,
     )
-    return ReadReport(clean(run), skipped, entries.unmatched)
+    return ReadReport(head, ledger, tuple(skipped), named=bool(origin.run_id))
 
 
 def _content_id(path: Path, ci_run: str) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:24]
-    return f"{ci_run or 'junit'}-{digest}"
+    return f"{ci_run or 'report'}-{digest}"

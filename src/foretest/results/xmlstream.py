@@ -15,7 +15,7 @@ _CHILDREN_LIMIT = 200
 _DEPTH_LIMIT = 200
 _TOKEN_LIMIT = 16 << 20
 """Bytes after which one tag (a giant attribute, an endless comment) is given up on."""
-_CHUNK = 1 << 16
+CHUNK = 1 << 16
 
 _DECLARED = re.compile(rb"<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 _ILLEGAL = dict.fromkeys(
@@ -45,13 +45,15 @@ def elements(file: IO[bytes], whole: Set[str], opened: Set[str] = frozenset()) -
     first place that is not XML, at the end of a cut file, and at any document type: a report has
     no use for entities, an attack has.
     """
-    builder = _Builder(whole, opened)
-    for text in _decoded(file):
+    builder = Builder(whole, opened)
+    for text in decoded(file):
         yield from builder.feed(text)
     yield from builder.feed("", final=True)
 
 
-class _Builder:
+class Builder:
+    """Makes elements of a document that comes in pieces."""
+
     def __init__(self, whole: Set[str], opened: Set[str]) -> None:
         self._whole, self._opened = whole, opened
         self._stack: list[Element] = []
@@ -66,18 +68,24 @@ class _Builder:
         self._parser.CharacterDataHandler = self._data
         self._parser.StartDoctypeDeclHandler = self._doctype
 
+    @property
+    def between(self) -> bool:
+        """Whether the document stands inside no element that is kept whole."""
+        return not self._stack
+
     def feed(self, text: str, final: bool = False) -> Iterator[Element]:
+        """The elements that this piece of text ends or opens. Raises DamagedError."""
         problem: DamagedError | None = None
         data = text.translate(_ILLEGAL).encode("utf-8")
         try:
             self._parser.Parse(data, final)
         except expat.ExpatError as error:
-            problem = DamagedError(f"{expat.ErrorString(error.code)} at line {error.lineno}")
+            problem = DamagedError(expat.ErrorString(error.code))
         except DamagedError as error:
             problem = error
         self._fed += len(data)
         if not problem and self._fed - self._parser.CurrentByteIndex > _TOKEN_LIMIT:
-            problem = DamagedError(f"a tag without end at line {self._parser.CurrentLineNumber}")
+            problem = DamagedError("a tag without end")
         ready, self._ready = self._ready, []
         yield from ready
         if problem:
@@ -113,13 +121,16 @@ class _Builder:
         raise DamagedError("a document type, which no report needs")
 
 
-def _decoded(file: IO[bytes]) -> Iterator[str]:
-    """The file's text: its own encoding where it names a real one, and no byte is ever fatal."""
-    head = file.read(_CHUNK)
+def decoded(file: IO[bytes], size: int = CHUNK) -> Iterator[str]:
+    """The file's text, some `size` bytes at a time; no byte is ever fatal.
+
+    Its encoding is its own where it names a real one, else UTF-8.
+    """
+    head = file.read(size)
     decoder = codecs.getincrementaldecoder(_encoding(head))("replace")
     while head:
         yield decoder.decode(head)
-        head = file.read(_CHUNK)
+        head = file.read(size)
     yield decoder.decode(b"", final=True)
 
 

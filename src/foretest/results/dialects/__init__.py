@@ -1,0 +1,1 @@
+"""How each runner spells its report: one small adapter each, over the streaming cores."""

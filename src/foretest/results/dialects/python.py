@@ -1,0 +1,53 @@
+"""pytest, and others that write pytest's dotted class names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from foretest.results.dialects.contract import Dialect, Scene, Spelling
+
+_MODULE = re.compile(r"(?:^|\.)(?:test_\w+|\w+_test)(?:\.|$)")
+"""A test module within a dotted name, where the suite was given another name."""
+
+
+def _tells(scene: Scene, case: Mapping[str, str]) -> bool:
+    if scene.suite.get("name") == "pytest" or scene.root.get("name") == "pytest tests":
+        return True
+    classname = case.get("classname", "")
+    return _file(case).endswith(".py") or _MODULE.search(classname) is not None
+
+
+def _file(case: Mapping[str, str]) -> str:
+    return case.get("file", "")
+
+
+def _prefix(scene: Scene, classname: str, file: str) -> str:
+    """`tests.test_a.TestX` is `tests/test_a.py::TestX::`; a file in the report says more."""
+    if file.endswith(".py"):
+        file = scene.files(file)
+        dotted = file.removesuffix(".py").replace("/", ".")
+        classes = classname.removeprefix(dotted).lstrip(".")
+        return "::".join((file, *classes.split("."), "")) if classes else f"{file}::"
+    parts = classname.split(".") if classname else []
+    if not parts:
+        return ""
+    # Classes begin with a capital by PEP 8, modules do not.
+    first = next((i for i, part in enumerate(parts) if i and part[:1].isupper()), len(parts))
+    return "::".join((f"{'/'.join(parts[:first])}.py", *parts[first:], ""))
+
+
+def _split(name: str) -> Spelling:
+    function, bracket, rest = name.partition("[")
+    return function, rest.removesuffix("]") if bracket else None
+
+
+def _identify(scene: Scene, case: Mapping[str, str]) -> Spelling:
+    classname, name, file = case.get("classname", ""), case.get("name", ""), _file(case)
+    if not classname:  # a module that could not be collected stands under its own dotted name
+        return (scene.files(file) if file else f"{name.replace('.', '/')}.py"), None
+    text, parameters = _split(name)
+    return _prefix(scene, classname, file) + text, parameters
+
+
+PYTEST = Dialect("pytest", _tells, _prefix, _split, marks="[", identify=_identify)

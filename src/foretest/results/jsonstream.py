@@ -1,0 +1,93 @@
+"""Reads JSON from strangers: one element of a list, or one line, at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from foretest.results.xmlstream import DamagedError, decoded
+
+_ELEMENT_LIMIT = 64 << 20
+"""Bytes of one element (all tests of one file): what is larger is no test's result."""
+_LINE_LIMIT = 1 << 22
+_CHUNK = 1 << 16
+
+
+def items(file: IO[bytes], prefix: str) -> Iterator[Mapping[str, Any]]:
+    """The objects at `prefix` (ijson's spelling: `tests.item`), in constant memory.
+
+    Raises DamagedError where the file is cut or is no JSON; objects read before stand.
+    """
+    import ijson  # type: ignore[import-untyped]
+
+    source = _Limited(file)
+    try:
+        for item in ijson.items(source, prefix, use_float=True, buf_size=_CHUNK):
+            source.since = 0
+            if isinstance(item, Mapping):
+                yield item
+    except ijson.JSONError as error:
+        raise DamagedError(" ".join(str(error).split())[:200]) from error
+    except (UnicodeDecodeError, RecursionError, ValueError, OverflowError) as error:
+        raise DamagedError(f"no JSON: {' '.join(str(error).split())[:200]}") from error
+
+
+class _Limited:
+    """The file as UTF-8; refuses to read on where one element takes all the memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._parts = decoded(file)
+        self._rest = b""
+        self.since = 0
+
+    def read(self, size: int) -> bytes:
+        while len(self._rest) < max(size, 1):
+            part = next(self._parts, None)
+            if part is None:
+                break
+            self._rest += part.encode("utf-8", "replace")
+        given, self._rest = self._rest[:size], self._rest[size:]
+        self.since += len(given)
+        if self.since > _ELEMENT_LIMIT:
+            raise DamagedError(f"more than {_ELEMENT_LIMIT >> 20} MiB without a result")
+        return given
+
+
+def lines(file: IO[bytes]) -> Iterator[Mapping[str, Any] | str]:
+    """The object on each line of JSON; a line that holds none as it is."""
+    rest = ""
+    for part in decoded(file):
+        *whole, rest = (rest + part).split("\n")
+        yield from map(_object, whole)
+        if len(rest) > _LINE_LIMIT:
+            raise DamagedError(f"a line of more than {_LINE_LIMIT >> 20} MiB")
+    if rest.strip():
+        yield _object(rest)
+
+
+def _object(line: str) -> Mapping[str, Any] | str:
+    try:
+        data = json.loads(line) if line.startswith("{") else None
+    except (ValueError, RecursionError):
+        return line
+    return data if isinstance(data, dict) else line
+
+
+def text(data: Mapping[str, Any], key: str) -> str:
+    """The text at `key`; empty where there is none."""
+    value = data.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def number(data: Mapping[str, Any], key: str, scale: float = 1.0) -> float | None:
+    """The number at `key` times `scale`; None where there is none."""
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        scaled = float(value) * scale
+    except OverflowError:
+        return None
+    return scaled if math.isfinite(scaled) else None
