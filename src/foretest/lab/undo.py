@@ -6,7 +6,7 @@ import ast
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -39,15 +39,16 @@ def undo_candidates(
     limit: int | None = None,
     since: float | None = None,
     hunks: int = MOST_HUNKS,
+    only: Collection[str] | None = None,
 ) -> Iterator[Candidate]:
     """Past changes that can be taken back at `at`, newest first, different commits before hunks.
 
     Only those whose text is still there as the commit left it, and whose code differs by its
     syntax tree. `since` (seconds since 1970) bounds how far back to look; `limit` how many to give;
-    `hunks` how many hunks to take of one commit.
+    `hunks` how many hunks to take of one commit; `only` names the commits to look at (None: all).
     """
     at = repo.resolve(at)
-    return islice(_distinct(_in_turn(_undoings(repo, at, since, hunks))), limit)
+    return islice(_distinct(_in_turn(_undoings(repo, at, since, hunks, only))), limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,13 @@ class _Undoing:
     candidates: tuple[Candidate, ...]
 
 
-def _undoings(repo: Repository, at: str, since: float | None, most: int) -> Iterator[_Undoing]:
+def _undoings(
+    repo: Repository, at: str, since: float | None, most: int, only: Collection[str] | None
+) -> Iterator[_Undoing]:
     present = _Present(repo, at)
     for commit in repo.log(start=at):
+        if only is not None and commit.id not in only:
+            continue
         if since is not None and commit.author_time < since:
             continue
         sources = [f.path for f in commit.files if _taken(f.path, f.status)]

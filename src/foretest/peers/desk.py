@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -30,26 +30,34 @@ class Faulty:
 
 
 def faulty_changes(
-    trials: Sequence[Trial], patches: dict[str, bytes], chosen: Iterable[str]
+    trials: Sequence[Trial], patches: Mapping[str, bytes], chosen: Iterable[str]
 ) -> list[Faulty]:
-    """The changes of the cases `chosen`, each with the one before it among all `trials`.
+    """The changes of the cases `chosen`, each with the one before it, as far as patches are known.
+
+    `trials` are all that are known, which the ones before are taken from.
+    """
+    earlier = before_each(trials)
+    known = {t.case_id: Faulty(t, patches[t.case_id]) for t in trials if t.case_id in patches}
+    return [
+        replace(known[case], before=known.get(earlier[case].case_id) if case in earlier else None)
+        for case in chosen
+    ]
+
+
+def before_each(trials: Sequence[Trial]) -> dict[str, Trial]:
+    """The last change of the commit before, by case; the first commit's changes have none.
 
     As in the judge, changes of one commit do not know each other's outcome.
     """
-    previous: dict[str, Trial | None] = {}
+    found: dict[str, Trial] = {}
     last: Trial | None = None
     dated = sorted(trials, key=lambda t: (t.time, t.commit, t.case_id))
     for _, group in groupby(dated, key=lambda t: (t.commit, t.time)):
         together = list(group)
-        previous |= dict.fromkeys((t.case_id for t in together), last)
+        if last is not None:
+            found |= dict.fromkeys((t.case_id for t in together), last)
         last = together[-1]
-    known = {t.case_id: Faulty(t, patches[t.case_id]) for t in trials if t.case_id in patches}
-    wanted = []
-    for case in chosen:
-        before = previous[case]
-        found = None if before is None else known.get(before.case_id)
-        wanted.append(replace(known[case], before=found))
-    return wanted
+    return found
 
 
 class Desk:

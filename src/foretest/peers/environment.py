@@ -53,11 +53,13 @@ def prepare(tool: Tool, config: Config) -> Environment:
     place = config.cache_path.resolve() / "peers" / f"{tool.name}-{tool.version}-{digest}"
     # `bin` on every system that the lab runs on.
     own = place / "bin" / "python"
-    with lock(place.with_suffix(".lock"), timeout=_PATIENCE):
-        if not (place / "made").exists():
+    with lock(place.with_name(f"{place.name}.lock"), timeout=_PATIENCE):
+        if not (place / "bare").exists():
             shutil.rmtree(place, ignore_errors=True)
             _asked([python, "-m", "venv", str(place)], tool)
             _see(place, facts["sites"])
+            write_text(place / "bare", key + "\n")
+        if not (place / "made").exists():
             pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             _asked([*pip, tool.requirement], tool)
             write_text(place / "made", key + "\n")

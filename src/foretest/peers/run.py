@@ -81,7 +81,7 @@ def against_peers(
     replayed = run_replay(config, progress=progress)
     bundle = read_bundle(config)
     repo = Repository.open(config.root)
-    changes = sample(repo, bundle.store.commit, replayed, cases)
+    changes = sample(repo, bundle.store.commit, replayed, cases, progress)
     ensure_state(config)
     folder = config.state / FOLDER
     with lock(folder / "lock", timeout=2.0):
@@ -94,21 +94,27 @@ def against_peers(
     return compared
 
 
-def sample(repo: Repository, commit: str, replayed: Replayed, cases: int) -> list[Faulty]:
+def sample(
+    repo: Repository,
+    commit: str,
+    replayed: Replayed,
+    cases: int,
+    progress: Progress = lambda *_: None,
+) -> list[Faulty]:
     """The changes to ask about, in the lab's own order, with their patches made again."""
     trials = {case.trial.case_id: case.trial for case in replayed.judgement.cases}
     earlier = before_each(list(trials.values()))
     patches: dict[str, bytes] = {}
     chosen: list[str] = []
     wanted: set[str] = set()
-    # What is older than the oldest trial was never tried: its diffs need not be read.
-    since = min((trial.time for trial in trials.values()), default=None)
-    for candidate in undo_candidates(repo, commit, since=since):
+    commits = {trial.commit for trial in trials.values()}
+    for candidate in undo_candidates(repo, commit, only=commits):
         if candidate.case_id in trials:
             patches[candidate.case_id] = candidate.patch
             if len(chosen) < cases:
                 chosen.append(candidate.case_id)
                 wanted = {earlier[case].case_id for case in chosen if case in earlier}
+                progress("Making the changes again", len(chosen), min(cases, len(trials)))
         if len(chosen) in (cases, len(trials)) and wanted <= patches.keys():
             break
     if not patches:
