@@ -51,8 +51,9 @@ def test_a_template_is_valid_by_its_schema(system: str, tmp_path: Path) -> None:
 
     done = check(template(system))
     assert done.returncode == 0, done.stdout + done.stderr
-    steps = {"gitlab": "script:", "bitbucket": "script:", "buildkite": "command:"}
-    assert check(template(system).replace(steps.get(system, "steps:"), "setps:")).returncode
+    key = {"gitlab": "script:", "bitbucket": "name:", "buildkite": "steps:"}.get(system, "steps:")
+    wrong = template(system).replace(f" {key}", f" {key} 3 #").replace(f"\n{key}", f"\n{key} 3 #")
+    assert check(wrong).returncode
 
 
 def test_python_reads_buildbots() -> None:
@@ -111,15 +112,17 @@ def test_a_template_runs_over_several_commits(
     if system != "circleci":  # which does not say what a request is to be compared with
         assert f"Compared with {request.tip[:10]}, the base that " in ran.text
     _check_lake(machine, ran.workspace, request)
+    # Folders bring what was recorded before; agents and tags bring the state alone.
+    wanted = ["1", "2"] if system in CARRIES_FOLDER else ["2"]
+    assert sorted(_runs(ran.workspace)) == wanted
 
+    if system != "github":  # one after it says enough: the steps are the same as at night
+        return
     ran = machine.run(fixed)
     assert ran.status == 0, ran.text
     assert "15 passed" in ran.text
     assert "Pushed the state of" in ran.text
-    runs = _runs(ran.workspace)
-    # An artifact of the main branch alone is carried there; agents keep their own workspace.
-    wanted = {"azure": ["1", "3"]}.get(system, ["1", "2", "3"])
-    assert sorted(runs) == (wanted if system in CARRIES_FOLDER else ["3"])
+    assert sorted(_runs(ran.workspace)) == ["1", "2", "3"]
 
 
 def _history(project: Project) -> tuple[Build, Build, Build]:
