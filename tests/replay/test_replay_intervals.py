@@ -57,3 +57,27 @@ def test_the_same_seed_gives_the_same_interval():
     assert ClusteredBootstrap(clusters, 3).mean(values) == ClusteredBootstrap(clusters, 3).mean(
         values
     )
+
+
+def test_the_standard_error_of_independent_commits_is_the_textbook_s():
+    values = np.arange(100.0)
+    bootstrap = ClusteredBootstrap([("r", f"{i}") for i in range(100)])
+    assert bootstrap.standard_error(values) == pytest.approx(values.std() / 10, rel=0.06)
+    assert np.isnan(ClusteredBootstrap([("r", "c")] * 3).standard_error(np.ones(3)))
+    assert np.isnan(ClusteredBootstrap([]).standard_error(np.zeros(0)))
+
+
+def test_any_statistic_of_weighted_cases_has_an_interval():
+    values = np.repeat([0.0, 1.0], 20)
+    bootstrap = ClusteredBootstrap([("r", f"{i}") for i in range(40)])
+    got = bootstrap.over(lambda weights: float((weights * values).sum() / weights.sum()))
+    assert got == bootstrap.mean(values)
+    alone = ClusteredBootstrap([("r", "c")] * 2).over(lambda weights: float(weights.sum()))
+    assert alone.mean == 2.0
+    assert np.isnan(alone.low)
+
+
+def test_draws_that_are_no_number_are_passed_over():
+    bootstrap = ClusteredBootstrap([("r", f"{i}") for i in range(3)])
+    got = bootstrap.over(lambda weights: float(weights[0]) if weights[0] else float("nan"))
+    assert got.low >= 1.0

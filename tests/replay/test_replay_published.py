@@ -14,7 +14,7 @@ from foretest.evidence.store import empty
 from foretest.evidence.text import TextIndex
 from foretest.features.query import FileFacts, Query
 from foretest.replay.judge import ALL, FAULTS, Setting, Trial, judge
-from foretest.replay.published import bugbug
+from foretest.replay.published import bugbug, rankers
 from foretest.replay.published.ledger import ledger_of, usable
 from foretest.replay.published.rankers import (
     BUGBUG,
@@ -24,11 +24,19 @@ from foretest.replay.published.rankers import (
     across,
     fit,
     own_past,
+    own_past_verdicts,
     published,
 )
 from foretest.replay.strategies import OURS, STRATEGIES, ours
 
 DAY = 86_400.0
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch):
+    monkeypatch.setattr(rankers, "ROUNDS", 20)
+
+
 FILES = ("src/one/a.py", "src/one/b.py", "src/two/c.py", "src/two/data.txt")
 TESTS = (*(f"tests/one/test_a.py::test_{i}" for i in range(3)), "tests/two/test_c.py::test_c")
 
@@ -153,18 +161,18 @@ def test_both_kinds_learn_what_breaks_what():
     pytest.importorskip("lightgbm", reason="the published baselines need lightgbm")
     lesson = Lesson("r", history(), evidence())
     other = Lesson("other", history(repository="other"), evidence())
-    rankers = published(lesson, [lesson, other])
-    assert set(rankers) == {
+    found = published(lesson, [lesson, other])
+    assert set(found) == {
         f"{r.name}, {of}" for r in RECIPES for of in ("other projects", "own past")
     }
-    seen, judgement = orders(rankers, lesson.trials)
+    seen, judgement = orders(found, lesson.trials)
     late = [t for t in lesson.usable if t.failed and t.time > 50 * DAY + 1.0]
     assert late
     for case in late:
         (unit,) = case.failed
-        for name in rankers:
+        for name in found:
             assert TESTS[seen[name, case.time][0]] == unit, name
-    assert {v.strategy for v in judgement.verdicts} > set(rankers)
+    assert {v.strategy for v in judgement.verdicts} > set(found)
     assert "Meta, other projects" not in published(lesson, [lesson])
 
 
@@ -183,12 +191,12 @@ def test_no_outcome_later_than_the_change_is_known():
     other = Lesson("other", history(repository="other"), evidence())
     found = []
     for some in (trials, tuple(map(turned, trials))):
-        rankers = published(Lesson("r", some, evidence()), [other])
-        seen, _ = orders(rankers, some)
+        known = published(Lesson("r", some, evidence()), [other])
+        seen, _ = orders(known, some)
         found.append({key: order for key, order in seen.items() if key[1] <= cut})
     both = found[0].keys() & found[1].keys()
-    assert sum(moment == cut for _, moment in both) in (0, len(rankers))
-    assert len(both) >= 35 * len(rankers)
+    assert sum(moment == cut for _, moment in both) == len(known)
+    assert len(both) >= 35 * len(known)
     assert all(found[0][key] == found[1][key] for key in both)
 
 
@@ -201,6 +209,13 @@ def test_own_past_falls_back_until_there_is_enough_of_it():
     for verdict in judge(lesson.trials, evidence(), setting).verdicts:
         if verdict.strategy == "recent failures" and verdict.slice == ALL:
             assert firsts[verdict.case_id, "own"] == verdict.score.first
+
+
+def test_verdicts_of_a_repository_s_own_past_alone():
+    pytest.importorskip("lightgbm", reason="the published baselines need lightgbm")
+    verdicts = own_past_verdicts(history(), evidence(), Setting(draws=1))
+    assert {v.strategy for v in verdicts} == {"bugbug, own past", "Meta, own past"}
+    assert len({v.case_id for v in verdicts}) == 40  # two of three break something
 
 
 def test_a_fault_knows_no_history():
