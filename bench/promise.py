@@ -61,6 +61,8 @@ class Outcome:
     time: float
     highest: float
     """The highest score of a failing test."""
+    untouched: float | None
+    """The same over failing tests that the change did not touch; None where there are none."""
     scores: np.ndarray
     """Of the tests that no rule runs, highest first."""
     spent: np.ndarray
@@ -78,6 +80,8 @@ def outcome_of(trial: Trial, selection: Selection) -> Outcome:
         (choice for choice in selection.chosen if choice.why is Why.SCORE), key=lambda c: -c.score
     )
     ruled = sum(choice.seconds for choice in selection.chosen if choice.why is not Why.SCORE)
+    present = {choice.test for choice in selection.chosen}
+    untouched = (trial.failed - trial.modified - trial.added) & present
     spent = np.cumsum([ruled, *(choice.seconds for choice in scored)])
     return Outcome(
         trial.case_id,
@@ -85,6 +89,7 @@ def outcome_of(trial: Trial, selection: Selection) -> Outcome:
         trial.commit,
         trial.time,
         highest(selection.chosen, trial.failed),
+        highest(selection.chosen, untouched) if untouched else None,
         np.array([choice.score for choice in scored]),
         spent / selection.suite_seconds,
     )
@@ -121,6 +126,15 @@ def moments(facts: Facts, kind: str) -> Iterator[tuple[Trial, Moment]]:
 
 def outcomes_of(facts: Facts, kind: str) -> list[Outcome]:
     return [outcome_of(trial, decided(moment)) for trial, moment in moments(facts, kind)]
+
+
+def on_untouched(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Outcomes as if only failing tests counted that the change did not touch."""
+    return [
+        replace(outcome, highest=outcome.untouched)
+        for outcome in outcomes
+        if outcome.untouched is not None
+    ]
 
 
 def calibration(
@@ -247,7 +261,8 @@ def in_time(outcomes: Sequence[Outcome], met: Sequence[Outcome] | None = None) -
 
     `met` are the outcomes to look at, where they are not those to calibrate on.
     """
-    for cases, looked in zip(_repositories(outcomes), _repositories(met or outcomes), strict=True):
+    for cases in _repositories(outcomes):
+        looked = [o for o in met or outcomes if o.repository == cases[0].repository]
         when: dict[str, float] = {}
         for o in cases:
             when[o.commit] = max(o.time, when.get(o.commit, o.time))
@@ -391,6 +406,18 @@ def table(arguments: argparse.Namespace) -> None:
         "Own, calibrated with fresh coverage, met with lagged",
         commits(in_time(fresh, lagged)),
         False,
+    )
+    far = on_untouched(lagged)
+    show(
+        "Own, in time, lagged, met by failing tests that the change did not touch",
+        commits(in_time(lagged, far)),
+        False,
+    )
+    show("Own, in time, lagged, calibrated on such tests too", commits(in_time(far)), False)
+    show(
+        "Pooled, by repository, lagged, such tests alone",
+        each(random_repositories(far, splits)),
+        True,
     )
     show(
         f"Pooled, cut by a budget of {BUDGET.share:.0%}, lagged coverage",

@@ -36,6 +36,9 @@ Maker = Callable[..., Selection]
         (Options("select", target="lots"), Mode.SELECT, Origin.NOWHERE),
         (Options("select", target="10%", time="5m"), Mode.SELECT, Origin.NOWHERE),
         (Options("select", bin="5/4"), Mode.SELECT, Origin.NOWHERE),
+        (Options("select", confidence="95%"), Mode.SELECT, Origin.ENGINE),
+        (Options("select", confidence="most"), Mode.SELECT, Origin.NOWHERE),
+        (Options("select", selection="s.json", confidence="95%"), Mode.SELECT, Origin.NOWHERE),
         (Options("select", selection="s.json", bin="1/4"), Mode.SELECT, Origin.NOWHERE),
     ],
 )
@@ -46,8 +49,8 @@ def test_plan(options: Options, mode: Mode, origin: Origin) -> None:
 
 
 def test_plan_carries_the_request() -> None:
-    plan = make_plan(Options("order", time="1h30m", base="main", bin="2/4"))
-    assert plan.request.budget == Budget(seconds=5400.0)
+    plan = make_plan(Options("order", time="1h30m", base="main", bin="2/4", confidence="90%"))
+    assert (plan.request.budget, plan.request.confidence) == (Budget(seconds=5400.0), 0.9)
     assert (plan.request.base, plan.request.bin, plan.request.mode) == ("main", (2, 4), "order")
 
 
