@@ -29,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("coverage", "FILE", "write which functions each test enters"),
     ):
         group.addoption(f"--foretest-{name}", dest=f"foretest_{name}", metavar=metavar, help=text)
+    text = "honour the quarantine (`foretest flaky quarantine`) in a run without a selection"
+    group.addoption("--foretest-quarantine", action="store_true", help=text)
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
@@ -42,7 +44,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     option = config.option
     wishes = (option.foretest, option.foretest_selection, option.foretest_report)
-    if any(wishes) or option.foretest_coverage:
+    if any(wishes) or option.foretest_coverage or option.foretest_quarantine:
         from foretest.plugin.session import register
 
         register(config)

@@ -28,6 +28,7 @@ VERBS = (
     "stats",
     "import",
     "forget",
+    "flaky",
     "doctor",
     "state",
     "ci",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from foretest.plugin.quarantining import forgiven
 from foretest.records import Outcome
 
 
@@ -84,7 +85,7 @@ def _add(attempt: Attempt, report: pytest.TestReport) -> None:
 
 def _outcome(report: pytest.TestReport) -> Outcome | None:
     """What this phase decides; None where it leaves the matter to another."""
-    if report.outcome not in ("passed", "skipped"):  # failed, rerun
+    if report.outcome not in ("passed", "skipped") or forgiven(report):  # failed, rerun
         return Outcome.FAILED if report.when == "call" else Outcome.ERROR
     expected_failure = hasattr(report, "wasxfail")
     if report.skipped:

@@ -11,6 +11,7 @@ import pytest
 from foretest.plugin.orders import Orders
 from foretest.plugin.place import Names
 from foretest.plugin.plan import Mode
+from foretest.plugin.quarantining import ForgiveFailures
 from foretest.plugin.tracing import EARLY, TraceEachTest, Tracing, numbered
 
 
@@ -33,6 +34,9 @@ class Execution:
         config = self._config
         self.orders = orders
         self._names = names_of(config, Path(orders.root or config.rootpath))
+        if orders.quarantined:
+            forgive = ForgiveFailures(orders.quarantined, self._unit)
+            config.pluginmanager.register(forgive, "foretest-quarantine")
         if not orders.coverage or config.option.collectonly:
             self.discard_coverage()
             return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from foretest.plugin.plan import Mode
@@ -26,6 +26,8 @@ class Orders:
     """Units whose coverage is out of date; None where it is taken of all."""
     known: frozenset[str] = frozenset()
     """Every unit that the selection knows, where `stale` is set: all others are new."""
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+    """Units whose failure does not fail the run, each with the words that say so."""
 
     def traces(self, unit: str) -> bool:
         """Whether this unit's coverage is due."""
@@ -47,6 +49,7 @@ class Orders:
             coverage=data["coverage"],
             stale=None if data["stale"] is None else frozenset(data["stale"]),
             known=frozenset(data["known"]),
+            quarantined=data["quarantined"],
         )
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from foretest import client
-from foretest.config import STATE_DIRECTORY
+from foretest.config import STATE_DIRECTORY, load_config
+from foretest.errors import ForetestError
 from foretest.plugin import observing, wording
 from foretest.plugin.execution import Execution, WorkerExecution, names_of
 from foretest.plugin.orders import Orders, ranked, resting
 from foretest.plugin.place import Place, find_place
 from foretest.plugin.plan import Mode, Options, Origin, Plan, make_plan
+from foretest.plugin.quarantining import forgiven
 from foretest.plugin.recording import Recording, open_reports
 from foretest.records import Selection
 
@@ -57,7 +59,11 @@ class Direction:
         self.observation: observing.Observation | None = None
         self.tally = Tally()
         self.notices: list[str] = []
+        self.quarantine: list[str] = []
+        """What is to be said of it before the run."""
         self.problems: list[str] = []
+        self.forgiven: dict[str, None] = {}
+        """Quarantined units that failed, in order."""
 
     # First, since xdist starts its workers and the terminal prints its header in this hook.
     @pytest.hookimpl(tryfirst=True)
@@ -68,7 +74,7 @@ class Direction:
             self.run_id = f"{self.place.run}-{self.run_id}"
         self.selection = _obtain(self.plan, self.place, config)
         self.orders = self._orders()
-        self.notices = _interplay(self.plan.mode, self.orders, config)
+        self.notices = [*self.quarantine, *_interplay(self.plan.mode, self.orders, config)]
         if config.pluginmanager.has_plugin("dsession"):
             self.execution.discard_coverage()
         else:
@@ -89,9 +95,13 @@ class Direction:
             self.tally = Tally(collected, deselected)
             self._problem(problem)
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if forgiven(report):
+            self.forgiven[names_of(self.config, self.place.root).unit(report.nodeid)] = None
+
     def pytest_report_header(self) -> list[str]:
         if self.selection is None:
-            return []
+            return wording.notices(self.notices)
         lines = wording.header(self.plan.mode, self.selection)
         return lines + wording.notices(self.notices)
 
@@ -116,12 +126,17 @@ class Direction:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         for line in self._last_words(self.config.option.verbose):
-            loud = "NOT SAFE" in line or (self.selection is not None and self.selection.run_all)
+            loud = (
+                "NOT SAFE" in line
+                or "FAILED" in line
+                or (self.selection is not None and self.selection.run_all)
+            )
             terminalreporter.write_line(line, yellow=loud)
 
     def _last_words(self, verbosity: int) -> list[str]:
         """The closing lines: everything, one line with -q, only what is wrong with -qq."""
         lines, selection = wording.notices(self.problems), self.selection
+        lines += wording.quarantined(list(self.forgiven), self.orders.quarantined)
         if selection is None:
             return lines
         if selection.run_all:
@@ -155,6 +170,7 @@ class Direction:
             coverage=coverage,
             stale=stale,
             known=frozenset(known) if stale else frozenset(),
+            quarantined=self._quarantined(),
         )
 
     def _stale(self) -> frozenset[str]:
@@ -164,6 +180,27 @@ class Direction:
         except Exception as error:
             self._problem(f"Coverage of the tests is not taken: {type(error).__name__}: {error}")
             return frozenset()
+
+    def _quarantined(self) -> dict[str, str]:
+        """Tests whose failure does not count today; one that cannot be read forgives nothing."""
+        from foretest.flakes.quarantine import read, split, today
+
+        try:
+            settings = load_config(self.place.root).quarantine
+            held, ended = split(read(self.place.root / STATE_DIRECTORY, settings), today())
+        except ForetestError as error:
+            self._problem(f"No test is quarantined: {error}")
+            return {}
+        for entry in ended:
+            self._problem(
+                f"The quarantine of {entry.test} ended on {entry.until}: its failure fails the run."
+            )
+        if held:
+            self.quarantine.append(
+                f"{len(held):,} quarantined test{'' if len(held) == 1 else 's'}: a failure is told,"
+                " and does not fail the run."
+            )
+        return held
 
     def _last_failed(self) -> frozenset[str]:
         cache = getattr(self.config, "cache", None)  # gone with -p no:cacheprovider

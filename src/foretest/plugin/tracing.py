@@ -12,6 +12,7 @@ import pytest
 
 from foretest.errors import ForetestError
 from foretest.plugin.place import repository_root
+from foretest.plugin.quarantining import forgiven
 
 if TYPE_CHECKING:
     from foretest.evidence.tracer import Tracer
@@ -123,7 +124,7 @@ class TraceEachTest:
             self.shared.note(item, unit)  # now all of them are made, and pytest still knows which
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        expected = hasattr(report, "wasxfail")
+        expected = hasattr(report, "wasxfail") and not forgiven(report)
         self._good = (self._good or report.when == "setup") and (report.passed or expected)
         if report.when == "teardown" and self._good:
             self._unpassed.pop(report.nodeid, None)

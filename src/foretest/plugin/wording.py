@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from foretest.plugin.observing import Observation
 from foretest.plugin.plan import Mode
@@ -54,6 +54,20 @@ def left_out(deselected: int, collected: int, selection: Selection, *, emptied: 
     saved = span(sum(known(c for c in selection.rest if c.why is not Why.OTHER_SHARD)))
     ran = collected - deselected
     return f"foretest: {ran:,} of {collected:,} tests in the run, about {saved} saved"
+
+
+def quarantined(failed: Sequence[str], why: Mapping[str, str]) -> list[str]:
+    """Which failures did not count, and until when."""
+    if not failed:
+        return []
+    one = len(failed) == 1
+    lines = [
+        f"foretest: {len(failed):,} quarantined test{'' if one else 's'} FAILED;"
+        f" {'it does' if one else 'they do'} not fail the run:"
+    ]
+    lines += [f"foretest:   {unit}, {why.get(unit, '')}" for unit in failed[:MOST_MISSED]]
+    more = len(failed) - MOST_MISSED
+    return [*lines, f"foretest:   and {more:,} more"] if more > 0 else lines
 
 
 def observed(observation: Observation) -> list[str]:
