@@ -80,7 +80,7 @@ def alike(fast: Any, slow: Any) -> None:
     assert repr(columns) == repr({name: list(v) for name, v in slow.columns.items()})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(good, st.just("\n")), min_size=1, max_size=6))
 def test_a_report_in_good_order(lines: list[tuple[dict[str, Any], str]]) -> None:
     texts = [json.dumps(HEADER), *(json.dumps(line) for line, _ in lines), '{"finished_at":"x"}']
@@ -90,7 +90,7 @@ def test_a_report_in_good_order(lines: list[tuple[dict[str, Any], str]]) -> None
         alike(fast, slow)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.one_of(good, strange), breaks), max_size=5), footers, breaks)
 def test_any_other_report(lines: list[tuple[dict[str, Any], str]], footer: Any, last: str) -> None:
     body = "".join(json.dumps(line) + end for line, end in lines)

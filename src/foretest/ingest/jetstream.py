@@ -60,14 +60,25 @@ class JetStream:
 
     level = Level.PROCESS
 
-    def __init__(self, address: str, limit: int = LIMIT, patience: float = _PATIENCE) -> None:
-        """Connect, and create the stream where there is none. Raises BadStore."""
+    def __init__(
+        self,
+        address: str,
+        limit: int = LIMIT,
+        patience: float = _PATIENCE,
+        answer: float = _ANSWER,
+    ) -> None:
+        """Connect, and create the stream where there is none. Raises BadStore.
+
+        `answer` is how long one answer of the broker may take, `patience` how long a report is sent
+        again and again; both in seconds.
+        """
         self._address, self._limit, self._patience = address, limit, patience
+        self._answer = answer
         self.connections = 0
         """How often a connection was made: what a broker said before may not hold after."""
         self._loop = _Loop()
         try:
-            self._client, self._js = self._run(self._connect(), _ANSWER)
+            self._client, self._js = self._run(self._connect(), answer)
         except BadStore:
             self._loop.close()
             raise
@@ -81,9 +92,9 @@ class JetStream:
         while True:
             try:
                 sending = self._js.publish(
-                    f"{SUBJECT}.{repository}", payload, timeout=_ANSWER, headers=headers
+                    f"{SUBJECT}.{repository}", payload, timeout=self._answer, headers=headers
                 )
-                ack = self._loop.run(sending, _ANSWER + 1)
+                ack = self._loop.run(sending, self._answer + 1)
                 return Receipt(ack.seq, self.level, bool(ack.duplicate))
             except APIError as error:
                 raise self._refused(error) from error
@@ -99,12 +110,12 @@ class JetStream:
     @contextmanager
     def reader(self) -> Iterator[JetStreamReader]:
         """The one reader: a living one answers on a subject of its own, a dead one does not."""
-        presence = self._run(self._present(), _ANSWER)
+        presence = self._run(self._present(), self._answer)
         try:
             yield JetStreamReader(self)
         finally:
             with suppress(BadStore):
-                self._run(presence.unsubscribe(), _ANSWER)
+                self._run(presence.unsubscribe(), self._answer)
 
     def status(self) -> Status:
         state = self.info().state
@@ -112,20 +123,20 @@ class JetStream:
 
     def close(self) -> None:
         with suppress(BadStore):
-            self._run(self._client.close(), _ANSWER)
+            self._run(self._client.close(), self._answer)
         self._loop.close()
 
     def info(self) -> StreamInfo:
         """The stream as the broker has it. Raises BadStore."""
-        return self._run(self._js.stream_info(STREAM), _ANSWER)
+        return self._run(self._js.stream_info(STREAM), self._answer)
 
     def fetch(self, first: int, count: int) -> list[RawStreamMsg | None]:
         """Messages by sequence, asked for together; None where the broker has none of a number."""
-        return self._run(self._fetch(first, count), _PATIENCE)
+        return self._run(self._fetch(first, count), 3 * self._answer)
 
     def forget(self, upto: int) -> None:
         """Remove the messages up to and including `upto`."""
-        self._run(self._js.purge_stream(STREAM, seq=upto + 1), _PATIENCE)
+        self._run(self._js.purge_stream(STREAM, seq=upto + 1), 3 * self._answer)
 
     async def _connect(self) -> tuple[Client, JetStreamContext]:
         async def silent(_: Exception) -> None:  # every failing call raises for itself
@@ -302,7 +313,17 @@ class _Loop:
             raise
 
     def close(self) -> None:
+        """End what the library still does, then the loop itself."""
+        with suppress(TimedOutError):
+            self.run(_ended(), _ANSWER)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        with suppress(RuntimeError):
+        self._thread.join(_ANSWER)
+        if not self._thread.is_alive():
             self._loop.close()
+
+
+async def _ended() -> None:
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -64,7 +64,9 @@ class DeliveryReader:
             path = Path(folder, name[-100:])
             path.write_bytes(delivery.report)
             read = read_report(path, self._known(origin.repository), origin)
-        return as_rows(read.run), read.skipped
+        if read.ledger is None:
+            return as_rows(read.run), read.skipped
+        return RunRows(read.head, read.ledger.columns()), read.skipped
 
 
 def _received(rows: RunRows, delivery: Delivery) -> RunRows:

@@ -1,0 +1,158 @@
+"""NATS: the same promises with a broker in between, which may die as well."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foretest.errors import BadConfiguration, BadReport, BadStore, Busy
+from foretest.ingest.addresses import level_of, open_stream
+from foretest.ingest.jetstream import JetStream
+from foretest.ingest.outbox import Outbox
+from foretest.ingest.stream import Level, Meta
+
+Make = Callable[..., Meta]
+
+
+@pytest.fixture
+def stream(broker: Any) -> Any:
+    opened = JetStream(broker.address)
+    yield opened
+    opened.close()
+
+
+def bodies(stream: Any, acknowledge: bool = False) -> list[bytes]:
+    with stream.reader() as reader:
+        found = list(reader.read(1000, 1 << 30, 0))
+        if found and acknowledge:
+            reader.acknowledge(found[-1].sequence)
+    return [delivery.report for delivery in found]
+
+
+def test_in_order_once_and_given_up(stream: Any, make_meta: Make) -> None:
+    for i in range(40):
+        stream.append(b"%d" % i, make_meta())
+    again = stream.append(b"7", make_meta())
+    assert again.duplicate
+    with stream.reader() as reader:
+        first = reader.read(30, 1 << 20, 0)
+        assert [delivery.report for delivery in first] == [b"%d" % i for i in range(30)]
+        assert first[0].meta.received_at is not None
+        reader.acknowledge(first[9].sequence)
+        assert [d.report for d in reader.read(99, 1 << 20, 0)] == [b"%d" % i for i in range(30, 40)]
+    assert stream.status().waiting == 30
+    assert bodies(stream, acknowledge=True) == [b"%d" % i for i in range(10, 40)]
+    assert bodies(stream) == []
+
+
+def test_one_reader_at_a_time(stream: Any, broker: Any) -> None:
+    other = JetStream(broker.address)
+    with stream.reader(), pytest.raises(Busy), other.reader():
+        pass
+    with other.reader():
+        pass
+    other.close()
+
+
+def test_a_broker_killed_and_started_again_kept_everything(
+    stream: Any, broker: Any, make_meta: Make
+) -> None:
+    stream.append(b"one", make_meta())
+    broker.kill()
+    threading.Timer(0.5, broker.start).start()
+    stream.append(b"two", make_meta())  # is sent until the broker is back
+    assert bodies(stream) == [b"one", b"two"]
+
+
+def test_a_broker_that_stays_away_acknowledges_nothing(broker: Any, make_meta: Make) -> None:
+    stream = JetStream(broker.address, patience=0.2, answer=0.5)
+    broker.kill()
+    with pytest.raises(BadStore, match="nothing was acknowledged"):
+        stream.append(b"x", make_meta())
+    stream.close()
+    with pytest.raises(BadStore, match="nats-server"):
+        JetStream(broker.address, answer=0.5)
+
+
+def test_a_full_stream_says_busy(broker: Any, make_meta: Make) -> None:
+    stream = JetStream(broker.address, limit=3000)
+    kept = 3
+    for i in range(kept):
+        stream.append(b"%3d" % i * 200, make_meta())
+    with pytest.raises(Busy) as refused:
+        stream.append(b"x" * 1500, make_meta())
+    assert refused.value.retry_after > 0
+    assert len(bodies(stream, acknowledge=True)) == kept
+    stream.append(b"x" * 600, make_meta())
+    stream.close()
+
+
+def test_large_reports_are_compressed_or_refused(stream: Any, make_meta: Make) -> None:
+    import os
+
+    large = b"the same again " * 200_000
+    stream.append(large, make_meta())
+    assert bodies(stream) == [large]
+    with pytest.raises(BadReport, match="max_payload"):
+        stream.append(os.urandom(2_000_000), make_meta())
+
+
+def test_the_outbox_keeps_until_the_lake_has_it(
+    broker: Any, tmp_path: Path, make_meta: Make
+) -> None:
+    outbox = Outbox(tmp_path / "outbox", JetStream(broker.address))
+    receipt = outbox.append(b"one", make_meta())
+    assert receipt.level is Level.POWER
+    assert outbox.settle() == 1
+    assert bodies(outbox, acknowledge=True) == [b"one"]
+    assert outbox.settle() == 0
+    outbox.close()
+
+
+def test_the_outbox_sends_again_what_a_broker_lost(
+    broker: Any, tmp_path: Path, make_meta: Make
+) -> None:
+    import shutil
+
+    outbox = Outbox(tmp_path / "outbox", JetStream(broker.address))
+    outbox.append(b"one", make_meta())
+    outbox.append(b"two", make_meta())
+    broker.kill()
+    shutil.rmtree(tmp_path / "jetstream")  # a power cut, at its worst
+    broker.start()
+    outbox.close()
+    again = Outbox(tmp_path / "outbox", JetStream(broker.address))
+    assert again.settle() == 2
+    assert bodies(again, acknowledge=True) == [b"one", b"two"]
+    assert again.settle() == 0
+    again.close()
+
+
+def test_the_outbox_acknowledges_while_the_broker_is_away(
+    broker: Any, tmp_path: Path, make_meta: Make
+) -> None:
+    outbox = Outbox(tmp_path / "outbox", JetStream(broker.address, patience=0.1, answer=0.5))
+    broker.kill()
+    assert outbox.append(b"kept here", make_meta()).level is Level.POWER
+    broker.start()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            if outbox.settle():
+                break
+        except BadStore:
+            time.sleep(0.1)
+    assert bodies(outbox) == [b"kept here"]
+    outbox.close()
+
+
+def test_addresses(tmp_path: Path) -> None:
+    assert "stream" in open_stream("", Level.PROCESS, tmp_path).status().address
+    assert str(tmp_path) in open_stream(f"spool:{tmp_path}", Level.POWER, tmp_path).status().address
+    with pytest.raises(BadConfiguration, match="nats://"):
+        open_stream("kafka://x", Level.PROCESS, tmp_path)
+    with pytest.raises(BadConfiguration, match="process and power"):
+        level_of("fsync")
