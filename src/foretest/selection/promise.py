@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from foretest.errors import BadBundle
@@ -129,6 +128,8 @@ def identity(model: Model) -> str:
 
 def pooled() -> Calibration | None:
     """The calibration over other repositories that the package brings; None where it has none."""
+    from importlib.resources import files  # only who asks for a promise pays for it
+
     try:
         text = (files("foretest") / POOLED).read_text("utf-8")
     except FileNotFoundError:
