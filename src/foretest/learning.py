@@ -32,6 +32,7 @@ from foretest.lab.undo import undo_candidates
 from foretest.lab.workspace import Workspace, cache_directory
 from foretest.models.contract import predict
 from foretest.models.formula import Formula
+from foretest.models.pretrained import default_model
 from foretest.records import Change
 from foretest.results.read import read_report
 
@@ -112,9 +113,10 @@ def learn(
         store = replace(store, repository=repository_key(config, repo))
         progress("Tracing the suite", 1, 1)
         notices.extend(_said(baseline))
-        # What was calibrated before stands until something better is known.
+        # The model and its calibration stand until something better is known.
+        model = default_model() if previous is None else previous.model
         thresholds = {} if previous is None else previous.thresholds
-        bundle = Bundle(store, thresholds=thresholds, lineage=_lineage(commit, baseline))
+        bundle = Bundle(store, model, thresholds, _lineage(commit, baseline))
         bundles.write(config.bundle_path, bundle)
         left = None if within is None else max(0.0, within - (time.monotonic() - began))
         tally = try_changes(

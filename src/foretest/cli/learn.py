@@ -60,6 +60,7 @@ def command(
     """
     from foretest.learning import learn
     from foretest.training.calibrate import calibrate
+    from foretest.training.champion import crown
 
     if undo is None and faults is None:
         # A time alone means: as much as fits into it, past changes first.
@@ -77,10 +78,11 @@ def command(
             gathered=gathered,
             progress=screen,
         )
-        calibrated = calibrate(config, progress=screen)
+        crowned = crown(config, progress=screen)
+        calibrated = calibrate(config, fractions=crowned.fractions, progress=screen)
     for notice in learned.notices:
         click.echo(f"note: {notice}", err=True)
-    for sentence in filter(None, (learned.sentence(), calibrated.sentence())):
+    for sentence in filter(None, (learned.sentence(), crowned.sentence(), calibrated.sentence())):
         click.echo(sentence)
     click.echo(
         "Next: pytest --foretest=observe   (runs everything, says what it would have skipped)"

@@ -85,18 +85,21 @@ def calibration_of(raw: Floats, failed: Floats) -> Calibration | None:
     """
     from scipy.optimize import isotonic_regression
 
-    order = np.argsort(raw, kind="stable")
-    raw, failed = raw[order], failed[order]
-    level = np.asarray(isotonic_regression(failed).x)
+    values, of = np.unique(raw, return_inverse=True)
+    tests = np.bincount(of).astype(np.float64)
+    fails = np.bincount(of, weights=failed)
+    level = np.asarray(isotonic_regression(fails / tests, weights=tests).x)
     # Most tests pass: knots that follow the failures lie where a difference is worth something.
-    mass = np.cumsum(failed + PASSED)
+    mass = np.cumsum(fails + PASSED * tests)
     part = np.minimum((mass / mass[-1] * KNOTS).astype(np.int64), KNOTS - 1)
     x: list[float] = []
     y: list[float] = []
     for number in np.unique(part):
-        there = part == number
-        x.append(max(float(raw[there].mean()), x[-1] + APART if x else -np.inf))
-        y.append(max(float(level[there].mean()), y[-1] * (1 + APART) if y else LEAST))
+        there, weights = part == number, tests[part == number]
+        at = float(np.average(values[there], weights=weights))
+        share = float(np.average(level[there], weights=weights))
+        x.append(max(at, x[-1] + APART if x else at))
+        y.append(max(share, y[-1] * (1 + APART) if y else LEAST))
     y = [min(value, MOST - APART * (len(y) - at)) for at, value in enumerate(y)]
     return Calibration(tuple(x), tuple(y)) if len(x) > 1 else None
 
