@@ -20,7 +20,15 @@ from foretest.learning import LAB
 from foretest.models.formula import Formula
 from foretest.peers.desk import Desk, Faulty, before_each, faulty_changes
 from foretest.peers.tools import TOOLS, Tool, layout_of
-from foretest.peers.verdicts import PEERS, PeerVerdict, as_text, judge_answer, peer_rows
+from foretest.peers.verdicts import (
+    ALL_OR_NONE,
+    GRANULARITY,
+    PEERS,
+    PeerVerdict,
+    as_text,
+    judge_answer,
+    peer_rows,
+)
 from foretest.replay import table
 from foretest.replay.account import strategy_rows
 from foretest.replay.cases import trials_of
@@ -39,11 +47,6 @@ CASES = 30
 FORMULA = "formula"
 FOLDER = "peers"
 """Where the answers lie in the state directory."""
-
-GRANULARITY = (
-    "Peers are judged by test function: one that chooses single parameters is given the catch and "
-    "charged the whole function's time. Where a peer gives no answer, everything runs."
-)
 
 Progress = Callable[..., None]
 """Called with a stage, what is done, the whole and, if there is one, a note."""
@@ -211,6 +214,7 @@ def compare(
         *_silences(judged),
         *(desk.tool.remark for desk in desks if desk.tool.remark),
         GRANULARITY,
+        ALL_OR_NONE,
     )
     report = replace(
         replayed.report,

@@ -13,7 +13,7 @@ from foretest.peers.tools import Question
 from foretest.replay.intervals import ClusteredBootstrap, Interval
 from foretest.replay.judge import Trial
 from foretest.replay.metrics import SHARES, Mask, Seconds, score
-from foretest.replay.strategies import ORACLE, OURS
+from foretest.replay.strategies import OURS
 from foretest.replay.table import Verdict
 from foretest.report.contents import PeerRow
 
@@ -22,6 +22,16 @@ PEERS = "beside the real peers"
 
 REFERENCES = (0.05, 0.10, 0.20)
 """Budgets at which our own orders stand beside selections, as shares of suite time."""
+
+
+GRANULARITY = (
+    "Peers are judged by test function: one that chooses single parameters is given the catch and "
+    "charged the whole function's time. Where a peer gives no answer, everything runs."
+)
+ALL_OR_NONE = (
+    "Intervals are resampled; where none (or all) of n changes were missed they are empty, and up "
+    "to 3/n may be missed (or caught) all the same."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +165,3 @@ def _percent(value: tuple[float, float, float] | None) -> str:
         return ""
     mean, low, high = (100 * part for part in value)
     return f"{mean:.0f}" if np.isnan(low) else f"{mean:.0f} [{low:.0f}, {high:.0f}]"
-
-
-def order_of(names: Iterable[str]) -> list[str]:
-    """Names as the tables show them: the oracle, ours, then the rest as they came."""
-    rank = {ORACLE: 0, OURS: 1}
-    return sorted(names, key=lambda name: rank.get(name, 2))
