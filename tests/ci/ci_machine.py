@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ci_server import client
+
 from foretest.ci.templates import template
 from small_project import Project, clean_environment
 
@@ -69,8 +71,8 @@ class Ran:
 class Machine:
     """Runs builds of one system one after the other."""
 
-    def __init__(self, system: str, project: Project, folder: Path) -> None:
-        self.system, self.project, self.folder = system, project, folder
+    def __init__(self, system: str, project: Project, folder: Path, server: Path | None) -> None:
+        self.system, self.project, self.folder, self.server = system, project, folder, server
         self.home, self.shims = folder / "home", folder / "shims"
         self.carried = folder / "carried"
         self._install_shims()
@@ -129,11 +131,18 @@ class Machine:
         learn = self.shims / "learn.py"
         learn.write_text(LEARN)
         python = sys.executable
+        foretest, pytest = f"{python} -m foretest", f"{python} -B -m pytest"
+        if self.server is not None:
+            script = self.shims / "client.py"
+            script.write_text(client(self.server))
+            foretest, pytest = (
+                f"{python} -I -S {script} {name}" for name in ("foretest", "pytest")
+            )
         shims = {
             "pip": 'test "$1" = install; case "$*" in *foretest*) ;; *) exit 1;; esac',
             "foretest": f'if [ "$1" = learn ]; then shift; exec {python} {learn} '
-            f'"{self.project.bundle}" "$@"; fi; exec {python} -m foretest "$@"',
-            "pytest": f'exec {python} -B -m pytest "$@"',
+            f'"{self.project.bundle}" "$@"; fi; exec {foretest} "$@"',
+            "pytest": f'exec {pytest} "$@"',
             "python3": 'test "$1 $2" = "-m venv"; mkdir -p "$3/bin"; : > "$3/bin/activate"',
             "buildkite-agent": 'test "$1" = annotate; cat > foretest-summary.md',
         }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,11 +90,28 @@ def test_what_is_saved_is_what_is_restored() -> None:
     assert down["path"].endswith(up["publish"])
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Path]:
+    """What runs the templates' commands; its socket lies where the path is short enough."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, "socket")
+        command = [sys.executable, "-B", str(Path(__file__).with_name("ci_server.py")), str(place)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield place
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(30) == 0
+
+
 @pytest.mark.parametrize("system", STEPS)
 def test_a_template_runs_over_several_commits(
-    system: str, project: Project, tmp_path: Path
+    system: str, project: Project, server: Path, tmp_path: Path
 ) -> None:
-    machine = Machine(system, project, tmp_path / "ci")
+    machine = Machine(system, project, tmp_path / "ci", server)
     night, request, fixed = _history(project)
 
     ran = machine.run(night)
