@@ -245,3 +245,10 @@ def test_the_command_prints_both_tables(learnt, config, monkeypatch, capsys):
     assert "Against the real peers" in page.read_text(encoding="utf-8")
     kept = (project.state / "peers" / "pytest.jsonl").read_text().splitlines()
     assert [json.loads(line)["question"] for line in kept] == ["by name"]
+
+
+def test_a_number_of_cases_without_peers_is_refused(capsys):
+    from foretest.cli.main import main
+
+    assert main(["replay", "--peer-cases", "3"]) == 2
+    assert "add --peers" in capsys.readouterr().err

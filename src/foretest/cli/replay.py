@@ -33,9 +33,7 @@ Examples:
 @click.option(
     "--peer-cases",
     type=click.IntRange(1),
-    default=30,
-    show_default=True,
-    help="Changes to ask the peers about, at most.",
+    help="Changes to ask the peers about, at most (default: 30).",
 )
 @repository_option
 def command(
@@ -43,7 +41,7 @@ def command(
     intervals: bool,
     html: Path | None,
     peers: bool,
-    peer_cases: int,
+    peer_cases: int | None,
     repository: Path | None,
 ) -> None:
     """Compare strategies on the past changes that `foretest learn` took back.
@@ -54,12 +52,16 @@ def command(
     With --peers, real tools are asked about the newest of these changes, in copies outside your
     working tree. What they answered is kept when Ctrl-C is pressed; the next call goes on there.
     """
+    if peer_cases is not None and not peers:
+        raise click.UsageError(
+            "--peer-cases says how many changes --peers asks about: add --peers."
+        )
     config = here(repository)
     with Screen() as screen:
         if peers:
-            from foretest.peers.run import against_peers
+            from foretest.peers.run import CASES, against_peers
 
-            compared = against_peers(config, cases=peer_cases, page=html, progress=screen)
+            compared = against_peers(config, cases=peer_cases or CASES, page=html, progress=screen)
             replayed, report = compared.replayed, compared.report
         else:
             from foretest.replay.run import run_replay
