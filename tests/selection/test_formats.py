@@ -24,48 +24,72 @@ JAVA = [
     "app/src/test/kotlin/org/acme/ParserTest.kt::Nested::fails",
     "org.acme.TableTest::looks_up",
 ]
-GO = ["pkg/parse/parse_test.go::TestParse", "pkg/parse/parse_test.go::TestDeep", "./draw::TestDraw"]
+GO = [
+    "pkg/parse/parse_test.go::TestParse",
+    "pkg/parse/parse_test.go::TestDeep",
+    "./draw::TestDraw",
+    "example.org/project/cut::TestCut",
+    "example.org/project/broken",
+]
 WEB = ["web/app.spec.ts::renders", "web/app.spec.ts::hides", "web/table.spec.ts::sorts"]
 
 GOLD = [
     ("pytest", PYTHON, ["tests/test_a.py::TestX::test_y", "tests/test_b.py::test_z", PYTHON[2]]),
     ("raw", ["anything at all"], ["anything at all"]),
     ("files", PYTHON, ["tests/test_a.py", "tests/test_b.py", "tests/test_new.py"]),
-    ("jest", WEB, ["web/app.spec.ts", "web/table.spec.ts"]),
+    ("jest", WEB, ["--runTestsByPath", "web/app.spec.ts", "web/table.spec.ts"]),
     ("vitest", WEB, ["web/app.spec.ts", "web/table.spec.ts"]),
-    ("playwright", WEB, ["web/app.spec.ts", "web/table.spec.ts"]),
+    ("mocha", WEB, ["web/app.spec.ts", "web/table.spec.ts"]),
+    ("playwright", WEB, [r"(^|/)web/app\.spec\.ts$", r"(^|/)web/table\.spec\.ts$"]),
     (
         "maven",
         JAVA,
         [
-            "-Dtest='org.acme.ParserTest#parses,org.acme.ParserTest$Nested#fails,"
-            "org.acme.TableTest#looks_up'"
+            "-Dtest='org.acme.ParserTest#parses+parses[*],"
+            "org.acme.ParserTest$Nested#fails+fails[*],org.acme.TableTest#looks_up+looks_up[*]'"
         ],
     ),
     (
         "surefire",
         JAVA,
-        [
-            "org/acme/ParserTest#parses",
-            "org/acme/ParserTest$Nested#fails",
-            "org/acme/TableTest#looks_up",
-        ],
+        ["org/acme/ParserTest", "org/acme/TableTest"],
     ),
     (
         "gradle",
         JAVA,
         [
             "--tests org.acme.ParserTest.parses",
+            "--tests 'org.acme.ParserTest.parses[*]'",
             "--tests 'org.acme.ParserTest$Nested.fails'",
+            "--tests 'org.acme.ParserTest$Nested.fails[*]'",
             "--tests org.acme.TableTest.looks_up",
+            "--tests 'org.acme.TableTest.looks_up[*]'",
         ],
     ),
     (
         "go",
         GO,
-        ["./pkg/parse -run '^(TestParse|TestDeep)$'", "./draw -run '^(TestDraw)$'"],
+        [
+            "./pkg/parse -run '^(TestParse|TestDeep)$'",
+            "./draw -run '^(TestDraw)$'",
+            "example.org/project/cut -run '^(TestCut)$'",
+            "example.org/project/broken",
+        ],
     ),
-    ("ctest", ["suite::parse[1]", "suite::a.b+c"], [r"^(parse\[1\]|a\.b\+c)$"]),
+    ("ctest", ["parse[1]", "a.b+c", "Suite::all"], [r"^(parse\[1\]|a\.b\+c|Suite::all)$"]),
+    (
+        "gtest",
+        ["Sum::Adds", "Digits/Each::IsSmall", "Whole"],
+        ["--gtest_filter=Sum.Adds:Sum.Adds/*:Digits/Each.IsSmall:Digits/Each.IsSmall/*:Whole.*"],
+    ),
+    (
+        "nextest",
+        ["sample::tests::adds", "sample/it::adds", "sample/bin/tool"],
+        [
+            "(binary_id(=sample) & test(=tests::adds)) | (binary_id(=sample::it) & test(=adds))"
+            " | binary_id(=sample::bin/tool)"
+        ],
+    ),
     (
         "bazel",
         ["pkg/foo_test", "//other:bar", "lib_test"],
@@ -95,14 +119,14 @@ def test_an_unknown_format_names_the_known() -> None:
 
 def test_long_expressions_are_cut_at_names() -> None:
     names = [f"case_{i:05}" for i in range(9_000)]
-    lines = render_units([f"s::{name}" for name in names], "ctest").splitlines()
+    lines = render_units(names, "ctest").splitlines()
     assert all(len(line) <= LONGEST_EXPRESSION for line in lines)
     assert [n for line in lines for n in line[2:-2].split("|")] == names
 
 
 def test_ctest_expressions_find_their_own_names_only() -> None:
     name = "a.b(c)|d[1]*{x}\\e$"
-    line = render_units([f"s::{name}x"], "ctest").strip()
+    line = render_units([f"{name}x"], "ctest").strip()
     assert re.fullmatch(line, f"{name}x")
     assert not re.fullmatch(line, "aXb(c)|d[1]*{x}\\e$x")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -63,53 +64,62 @@ def _java_class(test: TestId) -> str:
     return "$".join((name, *nested))
 
 
+def _methods(test: TestId) -> list[str]:
+    """How a method may be called where it runs: JUnit 4 gives each set of parameters a name."""
+    return [test.name, f"{test.name}[*]"] if test.name else []
+
+
 def _surefire(tests: Sequence[TestId]) -> list[str]:
-    """Lines of a file for `-Dsurefire.includesFile`."""
-    return [
-        _java_class(test).replace(".", "/") + (f"#{test.name}" if test.name else "")
-        for test in tests
-    ]
+    """Lines of a file for `-Dsurefire.includesFile`, which takes classes alone, never methods."""
+    return list(
+        dict.fromkeys(_java_class(test).replace(".", "/").partition("$")[0] for test in tests)
+    )
 
 
 def _maven(tests: Sequence[TestId]) -> list[str]:
     """One argument; methods of a class joined, as Surefire wants them."""
-    methods: dict[str, list[str]] = {}
+    methods: dict[str, list[list[str]]] = {}
     for test in tests:
-        methods.setdefault(_java_class(test), []).append(test.name)
-    parts = [c + ("#" + "+".join(m) if all(m) else "") for c, m in methods.items()]
+        methods.setdefault(_java_class(test), []).append(_methods(test))
+    parts = [
+        c + ("#" + "+".join(chain.from_iterable(m)) if all(m) else "") for c, m in methods.items()
+    ]
     return ["-Dtest=" + shlex.quote(",".join(parts))]
 
 
 def _gradle(tests: Sequence[TestId]) -> list[str]:
-    names = [_java_class(test) + (f".{test.name}" if test.name else "") for test in tests]
+    names = [
+        f"{_java_class(test)}{'.' * bool(method)}{method}"
+        for test in tests
+        for method in _methods(test) or [""]
+    ]
     return [f"--tests {shlex.quote(name)}" for name in names]
 
 
 def _go(tests: Sequence[TestId]) -> list[str]:
-    """One command line a package."""
+    """Arguments of one `go test` a package: a file is its folder, an import path is itself."""
     packages: dict[str, list[str]] = {}
     for test in tests:
-        folder = str(PurePosixPath(test.file).parent) if test.file.endswith(".go") else test.file
-        packages.setdefault(folder, []).append(test.name)
+        packages.setdefault(_go_package(test.file), []).append(test.name)
     lines = []
     for package, names in packages.items():
-        where = shlex.quote(package if package.startswith((".", "/")) else f"./{package}")
+        where = shlex.quote(package)
         wanted = "|".join(re.escape(name) for name in dict.fromkeys(names) if name)
         lines.append(f"{where} -run {shlex.quote(f'^({wanted})$')}" if all(names) else where)
     return lines
 
 
+def _go_package(file: str) -> str:
+    if not file.endswith(".go"):
+        return file
+    folder = str(PurePosixPath(file).parent)
+    return folder if folder.startswith((".", "/")) else f"./{folder}"
+
+
 def _ctest(tests: Sequence[TestId]) -> list[str]:
     """Regular expressions for `ctest -R`, as many as their length asks for."""
-    names = dict.fromkeys(_cmake_escape(test.name or test.file) for test in tests)
-    lines: list[str] = []
-    batch: list[str] = []
-    for name in names:
-        if batch and sum(map(len, batch)) + len(batch) + len(name) > LONGEST_EXPRESSION - 4:
-            lines.append(f"^({'|'.join(batch)})$")
-            batch = []
-        batch.append(name)
-    return [*lines, f"^({'|'.join(batch)})$"]
+    names = dict.fromkeys(_cmake_escape(str(test) if test.name else test.file) for test in tests)
+    return [f"^({batch})$" for batch in _batches(names, "|", LONGEST_EXPRESSION - 4)]
 
 
 def _cmake_escape(name: str) -> str:
@@ -127,19 +137,64 @@ def _bazel(tests: Sequence[TestId]) -> list[str]:
     return list(dict.fromkeys(labels))
 
 
+def _jest(tests: Sequence[TestId]) -> list[str]:
+    """Files, which jest would take for regular expressions: `app/[id].test.js` is none."""
+    return ["--runTestsByPath", *_files(tests)]
+
+
+def _playwright(tests: Sequence[TestId]) -> list[str]:
+    """Files, as the regular expressions for which Playwright takes them."""
+    return [f"(^|/){re.escape(file)}$" for file in _files(tests)]
+
+
+def _gtest(tests: Sequence[TestId]) -> list[str]:
+    """Filters of one binary's tests with all their parameters, as many as length asks for."""
+    names = [f"{test.file}.{test.name}" if test.name else f"{test.file}.*" for test in tests]
+    wanted = dict.fromkeys(f"{name}:{name}/*" if name[-1] != "*" else name for name in names)
+    return [f"--gtest_filter={batch}" for batch in _batches(wanted, ":", LONGEST_EXPRESSION - 15)]
+
+
+def _nextest(tests: Sequence[TestId]) -> list[str]:
+    """Expressions for `-E`, as many as length asks for; `krate/it` is the binary krate::it."""
+    terms = []
+    for test in tests:
+        binary = f"binary_id(={_matcher(test.file.replace('/', '::', 1))})"
+        name = "::".join((*test.classes, test.name))
+        terms.append(f"({binary} & test(={_matcher(name)}))" if name else binary)
+    return _batches(dict.fromkeys(terms), " | ", LONGEST_EXPRESSION)
+
+
+def _matcher(text: str) -> str:
+    return re.sub(r"([\\(),])", r"\\\1", text)
+
+
+def _batches(words: Iterable[str], between: str, longest: int) -> list[str]:
+    """The words joined, in pieces of at most `longest` characters where one word allows it."""
+    pieces: list[str] = []
+    for word in words:
+        if pieces and len(pieces[-1]) + len(between) + len(word) <= longest:
+            pieces[-1] += between + word
+        else:
+            pieces.append(word)
+    return pieces
+
+
 FORMATS: Mapping[str, Callable[[Sequence[TestId]], list[str]]] = {
     "pytest": _units,
     "raw": _units,
     "files": _files,
-    "jest": _files,
+    "jest": _jest,
     "vitest": _files,
-    "playwright": _files,
+    "playwright": _playwright,
+    "mocha": _files,
     "maven": _maven,
     "surefire": _surefire,
     "gradle": _gradle,
     "go": _go,
     "ctest": _ctest,
+    "gtest": _gtest,
     "bazel": _bazel,
+    "nextest": _nextest,
 }
 
 EVERYTHING: Mapping[str, tuple[str, ...]] = {
@@ -148,13 +203,16 @@ EVERYTHING: Mapping[str, tuple[str, ...]] = {
     "jest": (".",),  # a pattern that every path matches, as for the next two
     "vitest": (".",),
     "playwright": (".",),
+    "mocha": ("--no-dry-run",),  # says nothing: files would take the place of the project's own
     # A pattern would take the place of the project's own includes: this setting changes nothing.
     "maven": ("-Dsurefire.failIfNoSpecifiedTests=false",),
     "surefire": ("**/Test*", "**/*Test", "**/*Tests", "**/*TestCase"),
     "gradle": ("--tests '*'",),
     "go": ("./...",),
     "ctest": (".",),
+    "gtest": ("--gtest_filter=*",),
     "bazel": ("//...",),
+    "nextest": ("all()",),
 }
 """How to say to each runner that everything runs; pytest's word depends on the project."""
 
