@@ -61,7 +61,7 @@ def _times(rows: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
             ledger.note(name, " ".join(map(str, found.row(0))), found.height)
     for day in kept["date"].unique(maintain_order=True):
         ledger.moment(datetime.fromisoformat(f"{day}T00:00:00+00:00"), "a week's times")
-    for test in kept["test_file"].unique():
+    for test in kept["test_file"].unique(maintain_order=True):
         ledger.saw(REPOSITORY, test)
     return kept.filter(pl.col("seconds").is_null() | ~odd).select(
         pl.lit(REPOSITORY).alias("repository"), "date", "job_config", "test_file", "seconds"

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from foretest.flakes.history import Failed
 
-DOUBT = 0.5
-"""A failure at least this likely flaky is no label."""
+DOUBT = 0.9
+"""A failure at least this likely flaky is no label: losing a true one costs more than a stray."""
 
 
 def flaky_labels(failures: Iterable[Failed], doubt: float = DOUBT) -> frozenset[tuple[str, str]]:
