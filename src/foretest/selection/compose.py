@@ -154,8 +154,9 @@ class _Suite:
         """
         rows, odds = self.rows[given.rest], given.inclusion[given.rest].tolist()
         scores = self.scores[rows]
-        short = np.where(scores < least, BELOW.format(least), OVER_BUDGET)
-        told = np.where(scores > prior, short, UNLINKED).tolist()
+        words = (UNLINKED, OVER_BUDGET, BELOW.format(least))
+        which = np.where(scores > prior, np.where(scores < least, 2, 1), 0)
+        told = [words[i] for i in which.tolist()]
         return tuple(self._choices(rows, repeat(Why.OVER_BUDGET), odds, told))
 
     def promise(self, given: Allocation, aim: Aim, least: float) -> Promise:

@@ -81,9 +81,9 @@ WORDS: dict[str, Words] = {
         "the change names no file",
     ),
     "import_depth": Words(
-        "it imports a changed file",
-        "it imports a changed file from afar",
-        "it imports no changed file",
+        "its imports lead to a changed file",
+        "its imports lead to a changed file from afar",
+        "its imports lead to no changed file",
         "who imports the changed files is unknown",
     ),
     "cochange": Words(
