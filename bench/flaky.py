@@ -12,9 +12,11 @@ resampled over projects. Without the data, which is public (docs/datasets.md), i
 from __future__ import annotations
 
 import argparse
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -44,8 +46,16 @@ METRICS = ("rate log loss", "rate Brier", "rate rank", "log loss", "Brier", "AUC
 Floats = NDArray[np.float64]
 
 
-class Method:
+class Method(Protocol):
     """What is compared: fed with states in order, asked for rates and for P(flaky)."""
+
+    def observe(self, state: State) -> dict[int, float]: ...
+
+    def rates(self) -> Floats: ...
+
+
+class Counts(ABC):
+    """What a count of runs, failures and flips makes of them."""
 
     def __init__(self, tests: int) -> None:
         self.runs, self.failures, self.flips = np.zeros(tests), np.zeros(tests), np.zeros(tests)
@@ -59,14 +69,12 @@ class Method:
         self.flips[rows] += passed
         return dict(zip(rows.tolist(), told.tolist(), strict=True))
 
+    @abstractmethod
     def share(self, rows: NDArray[np.intp]) -> Floats:
-        raise NotImplementedError
-
-    def rates(self) -> Floats:
-        raise NotImplementedError
+        """P(flaky) of failures that did not pass on the same commit."""
 
 
-class Counting(Method):
+class Counting(Counts):
     """Failures by runs; of failures, how many passed on the same commit."""
 
     def share(self, rows: NDArray[np.intp]) -> Floats:
@@ -84,7 +92,7 @@ class CountingFlips(Counting):
         return self.flips / np.maximum(self.runs, 1)
 
 
-class BetaBinomial(Method):
+class BetaBinomial(Counts):
     """The same counts under fixed priors: Beta(1, 99) for rates, Beta(1, 1) for shares."""
 
     def share(self, rows: NDArray[np.intp]) -> Floats:
@@ -99,7 +107,7 @@ class BetaBinomialFlips(BetaBinomial):
         return (self.flips + 1) / (self.runs + 100)
 
 
-class Ours(Method):
+class Ours:
     """The product's classifier; `outcomes` leaves coverage and fingerprints out."""
 
     def __init__(self, tests: int, prior: RatePrior, *, outcomes: bool = False) -> None:
