@@ -22,6 +22,7 @@ LIMITS = {
     "recent_days": (0.0, math.inf),
     "max_coverage_age": (0, math.inf),
     "timeout": (0.001, math.inf),
+    "join_threshold": (0.0, 1.0),
 }
 """Least and greatest value of the settings that are numbers."""
 
@@ -64,6 +65,8 @@ class Config:
     """Share of suite time given to tests drawn at random from the rest."""
     recent_days: float = 14.0
     """A test that failed within so many days always runs."""
+    join_threshold: float = 0.8
+    """Share of the selected tests that must come back in the report that `record` is given."""
     max_coverage_age: int = 200
     """Commits after which coverage counts as stale and the run is widened."""
     stream: str = ""

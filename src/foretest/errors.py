@@ -45,6 +45,10 @@ class BadReport(ForetestError):
     name = "bad-report"
 
 
+class LowJoinRate(ForetestError):
+    name = "low-join-rate"
+
+
 class NoBundle(ForetestError):
     name = "no-bundle"
 

@@ -24,6 +24,7 @@ from foretest.errors import (
     BadStore,
     Busy,
     ForetestError,
+    LowJoinRate,
     NewerBundle,
     NoBundle,
     StateNotFound,
@@ -35,8 +36,10 @@ from foretest.history import state as states
 from foretest.history.catalogue import FILE, BundleEntry, Catalogue
 from foretest.history.lake import Lake
 from foretest.records import Configuration, Selection, TestRun
-from foretest.results.read import Origin, read_report
-from foretest.results.report import here, merge
+from foretest.results.gathering import gather
+from foretest.results.joinrate import JoinRate, join_rate
+from foretest.results.read import Origin
+from foretest.results.report import here
 
 SPOOL = "spool"
 """Where `pytest --foretest` leaves reports and coverage, under the state directory."""
@@ -57,6 +60,8 @@ class Recorded:
     joined: float | None
     """Share of the selected tests that came back in a report; None where no decision was named."""
     notices: tuple[str, ...] = ()
+    mismatch: LowJoinRate | None = None
+    """What is to be raised, after all was recorded, where too few of them came back."""
 
     def sentence(self) -> str:
         if not self.runs and self.known_already:
@@ -76,8 +81,12 @@ def record(
     *,
     commit: str | None = None,
     run_id: str | None = None,
+    decision: str | None = None,
 ) -> Recorded:
     """Take reports in, or what lies in the spool where none is given. Idempotent by run.
+
+    Folders and patterns among the reports are searched. `decision` names the selection that a
+    report ran which does not say so itself, as every other than the plugin's.
 
     The lake is written first: a kill between the steps is mended by the next call, which folds
     whatever the lake has and the bundle does not know. Raises BadReport where nothing can be read.
@@ -89,6 +98,8 @@ def record(
     known = known_tests(config, notices)
     key = repository_key(config, repo)
     origin = _origin(config, repo, key, commit, run_id)
+    if decision is not None:
+        origin = replace(origin, decision_id=_named(config, decision))
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
     with lock(config.state / "record.lock"):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0
@@ -97,13 +108,16 @@ def record(
         _clear(spooled)
     results = sum(len(run.results) for run in runs)
     failed = sum(result.outcome.bad for run in runs for result in run.results)
+    joined = _join_rate(config, runs)
+    mismatch = _mismatch(config, joined, all(run.complete for run in runs), notices)
     return Recorded(
         runs=fresh,
         results=results if fresh else 0,
         failed=failed if fresh else 0,
         known_already=sum(bool(run.results) for run in runs) - fresh,
-        joined=_join_rate(config, runs),
+        joined=joined.share if joined else None,
         notices=tuple(notices),
+        mismatch=mismatch,
     )
 
 
@@ -117,7 +131,14 @@ def _origin(
     head = repo.head()
     context = context_of(repo, head)
     if context is None:
-        return Origin(key, commit, head, configuration=configuration(config), run_id=run_id or "")
+        return Origin(
+            key,
+            commit,
+            head,
+            configuration=configuration(config),
+            run_id=run_id or "",
+            root=config.root,
+        )
     return Origin(
         key,
         commit,
@@ -127,6 +148,7 @@ def _origin(
         ci_run=context.run,
         attempt=context.attempt,
         shard=context.shard or None,
+        root=config.root,
     )
 
 
@@ -189,27 +211,15 @@ def _read(
 
     Raises BadReport where every report that was named is unreadable.
     """
-    runs: list[TestRun] = []
-    refused: list[BadReport] = []
-    for path in paths:
-        try:
-            read = read_report(path, known, origin)
-        except BadReport as error:
-            refused.append(error)
-            notices.append(str(error))
-            if not strict:
-                _set_aside(path)
-            continue
-        runs.append(read.run)
-        notices.extend(read.skipped)
-        if read.unmatched:
-            notices.append(
-                f"{read.unmatched:,} of {len(read.run.results):,} results in {path.name} belong to "
-                "no known test; they are kept under a guessed name."
-            )
-    if strict and refused and not runs:
-        raise refused[0]
-    return merge(runs)
+    gathered = gather(paths, known, origin)
+    notices.extend(gathered.notices)
+    for path, error in gathered.refused:
+        notices.append(str(error))
+        if not strict:
+            _set_aside(path)
+    if strict and gathered.refused and not gathered.runs:
+        raise gathered.refused[0][1]
+    return gathered.runs
 
 
 def _set_aside(path: Path) -> None:
@@ -329,16 +339,32 @@ def _decision(config: Config, decision_id: str | None) -> Selection | None:
         return None  # made on another machine: its run is kept, its reasons are not
 
 
-def _join_rate(config: Config, runs: Sequence[TestRun]) -> float | None:
-    chosen: set[str] = set()
-    for run in runs:
-        decision = _decision(config, run.decision_id)
-        if decision is not None:
-            chosen.update(choice.test for choice in decision.chosen)
-    if not chosen:
+def _named(config: Config, decision: str) -> str:
+    """The id of a decision by its name or `last`. Raises StateNotFound."""
+    return decisions.load(config.state, None if decision == "last" else decision).decision_id
+
+
+def _join_rate(config: Config, runs: Sequence[TestRun]) -> JoinRate | None:
+    """Of the runs that a decision known here was made for; None where there is none."""
+    judged = [(run, _decision(config, run.decision_id)) for run in runs]
+    selected = {c.test for _, decision in judged if decision for c in decision.chosen}
+    seen = {r.test.unit for run, decision in judged if decision for r in run.results}
+    return join_rate(selected, seen, all(run.complete for run, decision in judged if decision))
+
+
+def _mismatch(
+    config: Config, joined: JoinRate | None, complete: bool, notices: list[str]
+) -> LowJoinRate | None:
+    """A run that was cut short has an excuse, which is said."""
+    if joined is None or joined.share >= config.join_threshold:
         return None
-    seen = {result.test.unit for run in runs for result in run.results}
-    return len(chosen & seen) / len(chosen)
+    if not complete:
+        notices.append(f"{joined.account()} {joined.cause}")
+        return None
+    return LowJoinRate(
+        f"{joined.account()} {joined.cause}",
+        "What was read is recorded. See `low-join-rate` in docs/errors.md.",
+    )
 
 
 def _plain(value: object) -> bool:

@@ -15,21 +15,35 @@ from foretest.cli.options import here, repository_option
     epilog="""\b
 Examples:
   pytest --junitxml report.xml; foretest record report.xml
-  foretest record build/reports/*.xml --commit "$GIT_COMMIT"
+  foretest record target/surefire-reports --commit "$GIT_COMMIT"
+  foretest record 'packages/*/junit.xml' --decision last
+  go test -json ./... > go.jsonl; foretest record go.jsonl
   foretest record                       what `pytest --foretest` left in .foretest/spool
 """,
 )
-@click.argument("reports", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.argument("reports", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--commit", help="The commit that was tested (default: HEAD).")
 @click.option("--run-id", help="Name of the run; the same name is never recorded twice.")
+@click.option("--decision", help="The selection that ran, by name, or 'last' for the last one.")
 @repository_option
 def command(
-    reports: tuple[Path, ...], commit: str | None, run_id: str | None, repository: Path | None
+    reports: tuple[Path, ...],
+    commit: str | None,
+    run_id: str | None,
+    decision: str | None,
+    repository: Path | None,
 ) -> None:
-    """Take in test reports: JUnit XML, or the plugin's own. Recording twice changes nothing."""
+    """Take in test reports: files, folders of them, or patterns. Recording twice changes nothing.
+
+    Known are JUnit XML of any runner, the JSON of jest, Vitest, Playwright, Mocha, GoogleTest and
+    `go test -json`, CTest's Test.xml, and what `pytest --foretest` writes. Where it is known what
+    was selected and too little of it came back, all is recorded and the exit status is 2.
+    """
     from foretest.remembering import record
 
-    recorded = record(here(repository), reports, commit=commit, run_id=run_id)
+    recorded = record(here(repository), reports, commit=commit, run_id=run_id, decision=decision)
     for notice in recorded.notices:
         click.echo(f"note: {notice}", err=True)
     click.echo(recorded.sentence())
+    if recorded.mismatch is not None:
+        raise recorded.mismatch

@@ -42,7 +42,7 @@ def gather(
     units, gathered = Units(known), Gathered()
     reads: list[ReadReport] = []
     passed_over, unmatched, results = 0, 0, 0
-    for path, searched in _files(places):
+    for path, searched in _files(places, gathered.refused):
         try:
             read = read_report(path, units, origin)
         except BadReport as error:
@@ -67,11 +67,17 @@ def gather(
     return gathered
 
 
-def _files(places: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """Each file once, and whether it was found by searching; Bazel's earlier attempts first."""
+def _files(
+    places: Sequence[Path], refused: list[tuple[Path, BadReport]]
+) -> Iterator[tuple[Path, bool]]:
+    """Each file once, and whether it was found by searching; empty places are refused."""
     seen: set[Path] = set()
     for place in places:
-        found = _found(place)
+        try:
+            found = _found(place)
+        except BadReport as error:
+            refused.append((place, error))
+            continue
         for path, searched in found:
             if path not in seen:
                 seen.add(path)
@@ -97,6 +103,8 @@ def _found(place: Path) -> list[tuple[Path, bool]]:
 
 
 def _sorted(paths: Iterable[Path]) -> list[Path]:
+    """By folder and name; what Bazel calls earlier attempts stands before the last one."""
+
     def key(path: Path) -> tuple[Path, int, Path]:
         earlier = path.parent.name == "test_attempts"
         return (path.parent.parent if earlier else path.parent, int(not earlier), path)
