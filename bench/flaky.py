@@ -244,15 +244,19 @@ def fit_prior(projects: Iterable[Project]) -> RatePrior:
     )
 
 
-def compare(projects: Sequence[Project], seeds: int, say: Callable[[str], None]) -> None:
+def compare(
+    projects: Sequence[Project], only: Sequence[str], seeds: int, say: Callable[[str], None]
+) -> None:
+    """Play every world on the projects named, or on all; priors come from all the others."""
+    raced = [p for p in projects if not only or p.name in only]
     for title, world in WORLDS.items():
         scores: Scores = {}
-        for project in projects:
+        for project in raced:
             prior = fit_prior(p for p in projects if p.name != project.name)
             for seed in range(FIRST_SEED, FIRST_SEED + seeds):
                 play(project, prior, world, seed, scores)
-        say(f"\n== simulated, {title}: {len(projects)} projects, {seeds} streams each ==")
-        for line in table(scores, [p.name for p in projects]):
+        say(f"\n== simulated, {title}: {len(raced)} projects, {seeds} streams each ==")
+        for line in table(scores, [p.name for p in raced]):
             say(line)
 
 
@@ -280,9 +284,7 @@ def main() -> None:
         for line in label_table(projects, chosen.seeds):
             print(line)
     else:
-        compare(
-            [p for p in projects if not chosen.only or p.name in chosen.only], chosen.seeds, print
-        )
+        compare(projects, chosen.only, chosen.seeds, print)
 
 
 if __name__ == "__main__":
