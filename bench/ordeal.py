@@ -90,7 +90,7 @@ class Processes:
     def await_work(self, name: str) -> None:
         """Until the process has done some of its work: a kill before that tells little."""
         sign = self._folder / f"acknowledged-{name}-{self._lives[name]}"
-        for _ in range(1000):
+        for _ in range(6000):  # three minutes: the machine may have much else to do
             if name == "broker" or (sign.exists() and sign.stat().st_size):
                 return
             time.sleep(0.03)

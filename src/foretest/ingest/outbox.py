@@ -34,6 +34,8 @@ class Outbox:
         self._sent: dict[int, int] = {}
         """Place here -> place at the broker, as said over this connection."""
         self._connection = broker.connections
+        self._behind = True
+        """Something may lie here that the broker was not sent: it goes first, to keep the order."""
         self._settled_at = 0.0
 
     def append(self, report: bytes, meta: Meta) -> Receipt:
@@ -42,9 +44,12 @@ class Outbox:
         self._broker.fits(report, meta)
         receipt = self._spool.append(report, meta)
         with suppress(BadStore, Busy):
-            self._send(receipt.sequence, report, meta)
-            if time.monotonic() - self._settled_at > _SETTLE:
+            if self._behind or self._connection != self._broker.connections:
                 self.settle()
+            else:
+                self._send(receipt.sequence, report, meta)
+                if time.monotonic() - self._settled_at > _SETTLE:
+                    self.settle()
         return receipt
 
     def settle(self) -> int:
@@ -53,6 +58,7 @@ class Outbox:
         Raises BadStore or Busy where the broker does not take them now.
         """
         self._settled_at = time.monotonic()
+        self._behind = True
         with self._spool.reader() as reader:
             while waiting := reader.read(10_000, _AT_ONCE, 0):
                 for delivery in waiting:
@@ -69,6 +75,7 @@ class Outbox:
                     self._sent = {here: there for here, there in self._sent.items() if here > done}
                 if done != waiting[-1].sequence:
                     break
+        self._behind = False
         return self._spool.status().waiting
 
     def reader(self) -> AbstractContextManager[Reader]:
@@ -88,9 +95,15 @@ class Outbox:
 
     def _send(self, here: int, report: bytes, meta: Meta) -> None:
         connection = self._broker.connections
-        there = self._broker.append(report, meta).sequence
+        try:
+            there = self._broker.append(report, meta).sequence
+        except (BadStore, Busy):
+            self._behind = True
+            raise
         if connection == self._broker.connections:
             self._current()[here] = there
+        else:
+            self._behind = True
 
     def _current(self) -> dict[int, int]:
         """What was sent over this connection; nothing of an earlier one counts."""
