@@ -129,7 +129,12 @@ def test_the_engine_is_asked_with_the_options(
 ) -> None:
     asked = engine(make_selection(["test_x.py::test_a"], ["test_x.py::test_b"]))
     result = run(
-        four, "--foretest", "--foretest-time=5m", "--foretest-base=main", "--foretest-bin=2/3"
+        four,
+        "--foretest",
+        "--foretest-time=5m",
+        "--foretest-base=main",
+        "--foretest-bin=2/3",
+        "--foretest-confidence=95%",
     )
     result.assert_outcomes(passed=3, deselected=1)
     assert asked == {
@@ -138,6 +143,8 @@ def test_the_engine_is_asked_with_the_options(
         "head": None,
         "budget": Budget(seconds=300.0),
         "bin": (2, 3),
+        "confidence": 0.95,
+        "adapt": None,
     }
 
 
