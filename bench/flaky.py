@@ -205,16 +205,16 @@ def table(scores: Scores, projects: Sequence[str]) -> Iterable[str]:
     names = list(dict.fromkeys(key[2] for key in scores))
     for length in LENGTHS:
         yield f"\nstreams of {length:,} commits"
-        yield f"{'':<26}" + "".join(f"{metric:>15}" for metric in METRICS)
+        yield f"{'':<32}" + "".join(f"{metric:>15}" for metric in METRICS)
         cells = {
             (n, m): _by_project(scores, projects, length, n, m) for n in names for m in METRICS
         }
         for name in names:
             means = "".join(f"{np.nanmean(cells[name, m]):>15.4f}" for m in METRICS)
-            yield f"{name:<26}{means}"
+            yield f"{name:<32}{means}"
         for name in names[2:]:
             found = [_difference(cells[OURS, m], cells[name, m]) for m in METRICS]
-            yield f"  ours - {name:<17}" + "".join(f"{_spell(i):>15}" for i in found)
+            yield f"  ours - {name:<23}" + "".join(f"{_spell(i):>15}" for i in found)
 
 
 def _by_project(

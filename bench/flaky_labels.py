@@ -136,7 +136,7 @@ def coverage_lines() -> Iterator[str]:
                     known = kind & ~np.isnan(entered)
                     own[2 * place : 2 * place + 2] += (int(entered[known].sum()), known.sum())
         total += own
-        yield f"{lesson.store.repository}: {_shares(own)}"
+        yield f"{lesson.repository}: {_shares(own)}"
     yield f"all: {_shares(total)}"
 
 
