@@ -86,8 +86,8 @@ def test_what_is_saved_is_what_is_restored() -> None:
     steps = loaded("azure")["jobs"][0]["steps"]
     down = next(s["inputs"] for s in steps if "Download" in s.get("task", ""))
     up = next(s for s in steps if "publish" in s)
-    assert down["artifact"] == up["artifact"]
-    assert down["path"].endswith(up["publish"])
+    assert down["artifactName"] == up["artifact"]
+    assert down["targetPath"].endswith(up["publish"])
 
 
 @pytest.fixture(scope="module")
