@@ -82,8 +82,8 @@ class Delta:
                 return False
         return True
 
-    def compact(self) -> int:
-        """Join small files; how many files are left over.
+    def compact(self, target: int | None = None) -> int:
+        """Join files of less than `target` bytes (default: Delta Lake's own, large); how many stay.
 
         Files that no version of the last week needs, those of killed writers included, are removed.
         """
@@ -92,7 +92,7 @@ class Delta:
             return 0
         with self.honest():
             try:
-                table.optimize.compact()
+                table.optimize.compact(target_size=target)
             except CommitFailedError:  # another writer came in between: the next time will do
                 return 0
             table.create_checkpoint()

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,6 +18,7 @@ from foretest.durable import sync_directory
 from foretest.errors import BadStore, Busy
 from foretest.history.delta import Delta
 from foretest.history.rows import (
+    EVENT,
     FOLDED,
     ORDER,
     OWN,
@@ -38,6 +39,9 @@ _TRIES = 60
 """Commits tried against other writers: each loss means that another writer got through."""
 _COMPACT_EVERY = 64
 """Commits after which small files are joined: reading stays quick without anyone seeing to it."""
+_SMALL = 1 << 20
+"""Bytes of a file that this leaves alone from then on: what is joined again and again stays small,
+however large the lake. Some 100,000 results make so many bytes."""
 _AT_ONCE = 1_000_000
 """Rows that are in memory at once while a repository's history is read."""
 _KEY = ["repository", "run_id", "attempt", "shard"]
@@ -89,7 +93,7 @@ class Lake:
             if self._delta.commit(table, frame):
                 self._enter(log, frame, behind)
                 if table.version() % _COMPACT_EVERY == 0:
-                    self.compact()
+                    self.compact(_SMALL)
                 return frozenset(key_of(run.run) for run in fresh)
             time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 20)))
         raise Busy(
@@ -132,30 +136,29 @@ class Lake:
                 folded = list(to_unit_runs(rows))
             yield from folded
 
-    def held(self, key: RunKey) -> RunRows | None:
-        """The run of that key by column as it was stored; None where there is none."""
-        repository, run_id, attempt, shard = key
-        same = (
-            (pl.col("run_id") == run_id)
-            & (pl.col("attempt") == attempt)
-            & pl.col("shard").eq_missing(pl.lit(shard, pl.String))
-        )
+    def held(self, keys: Collection[RunKey]) -> dict[RunKey, RunRows]:
+        """Those of the runs that are stored, by column as they were stored; read in one go."""
+        wanted = pl.DataFrame(list(keys), schema={n: SCHEMA[n] for n in _KEY}, orient="row")
+        asked = [pl.col(name).is_in(wanted[name].unique().to_list()) for name in _KEY[:2]]
         with self._delta.honest():
-            sequence = self.runs(repository).filter(same).select("sequence").collect()["sequence"]
-            if not len(sequence):
-                return None
-            rows = self.scan(repository).filter(pl.col("sequence") == sequence[0], same)
-            frame = rows.sort(*ORDER).collect()
-        _, run = next(to_runs(frame.head(1)))
-        return RunRows(run, {name: frame[name].to_list() for name in OWN})
+            log = self.runs().filter(*asked).select(*_KEY, "sequence").collect()
+            places = log.join(wanted, on=_KEY, nulls_equal=True)["sequence"].unique().to_list()
+            rows = self.scan().filter(*asked, pl.col("sequence").is_in(places)).collect()
+        rows = rows.join(wanted, on=_KEY, how="semi", nulls_equal=True).sort(*ORDER)
+        found: dict[RunKey, RunRows] = {}
+        for part in rows.partition_by(*EVENT, maintain_order=True):
+            _, run = next(to_runs(part.head(1)))
+            found[key_of(run)] = RunRows(run, {name: part[name].to_list() for name in OWN})
+        return found
 
-    def compact(self) -> int:
-        """Join small files; how many files are left over. Order and versions of rows stay.
+    def compact(self, target: int | None = None) -> int:
+        """Join files of less than `target` bytes (default: some 100 MB); how many files are left.
 
+        Order and versions of rows stay.
         Files that no version of the last week needs, those of killed writers included, are removed.
         """
-        self._log.compact()
-        return self._delta.compact()
+        self._log.compact(target)
+        return self._delta.compact(target)
 
     def sync(self) -> None:
         """Force what the last commits of this process wrote to disk: it then survives a power cut.

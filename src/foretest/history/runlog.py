@@ -77,9 +77,9 @@ class RunLog:
         """Enter the runs of the result rows that follow; False where another writer was first."""
         return self._delta.commit(covered.table, runs_of(rows))
 
-    def compact(self) -> None:
-        """Join small files."""
-        self._delta.compact()
+    def compact(self, target: int | None = None) -> None:
+        """Join files of less than `target` bytes."""
+        self._delta.compact(target)
 
 
 def daily(runs: pl.LazyFrame) -> pl.DataFrame:

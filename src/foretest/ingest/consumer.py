@@ -21,6 +21,11 @@ SIZE = 48 << 20
 """Reports and bytes of one batch, which becomes one commit."""
 _WAIT = 0.5
 _LONGEST_PAUSE = 30.0
+_OTHER = (
+    "Run {run.run_id} (attempt {run.attempt}, shard {run.shard}) of {run.repository} is recorded "
+    "already, with other results. Give parts of one run shards of their own, and repetitions an "
+    "attempt."
+)
 Say = Callable[[str], None]
 
 
@@ -90,7 +95,8 @@ class Consumer:
         return len(deliveries)
 
     def _take(self, deliveries: Sequence[Delivery], totals: Totals) -> None:
-        read = [(d, rows) for d in deliveries if (rows := self._read(d, totals)) is not None]
+        found = [(d, rows) for d in deliveries if (rows := self._read(d, totals)) is not None]
+        read = [(d, rows) for d, rows in found if len(rows)]  # no result, nothing to keep
         batch: dict[RunKey, RunRows] = {}
         for _, rows in read:
             batch.setdefault(key_of(rows.run), rows)
@@ -99,14 +105,18 @@ class Consumer:
             totals.commits += 1
             if self.level is Level.POWER:
                 self.lake.sync()
+        known = {key for key in batch if key not in fresh}
+        held = batch | (self.lake.held(known) if known else {})
         for delivery, rows in read:
             key = key_of(rows.run)
             if key in fresh and batch[key] is rows:
                 totals.runs += 1
                 totals.results += len(rows)
                 totals.repositories.add(key[0])
-            elif len(rows):
-                self._compare(delivery, rows, batch[key] if key in fresh else None, totals)
+            elif same(held[key], rows):
+                totals.known += 1
+            else:
+                self._set_aside(delivery, _OTHER.format(run=rows.run), totals)
 
     def _read(self, delivery: Delivery, totals: Totals) -> RunRows | None:
         """The rows of a report that the lake can take; None where it was set aside instead."""
@@ -121,22 +131,6 @@ class Consumer:
         for notice in read.notices:
             self.say(f"{delivery.meta.name}: {notice}")
         return read.rows
-
-    def _compare(
-        self, delivery: Delivery, rows: RunRows, kept: RunRows | None, totals: Totals
-    ) -> None:
-        """A run that the lake has: the same results again are no news, others are set aside."""
-        held = kept or self.lake.held(key_of(rows.run))
-        if held is not None and same(held, rows):
-            totals.known += 1
-            return
-        self._set_aside(
-            delivery,
-            f"Run {rows.run.run_id} (attempt {rows.run.attempt}, shard {rows.run.shard}) of "
-            f"{rows.run.repository} is recorded already, with other results. "
-            "Give parts of one run shards of their own, and repetitions an attempt.",
-            totals,
-        )
 
     def _set_aside(self, delivery: Delivery, reason: str, totals: Totals) -> None:
         name = self.poison.put(delivery, reason).name
