@@ -234,11 +234,11 @@ class Endless(io.RawIOBase):
 def test_memory_stays_bounded(block: bytes) -> None:
     tracemalloc.start()
     try:
-        read(Endless(b"<testsuite>", block, 300), Units(()))  # type: ignore[arg-type]
+        read(Endless(b"<testsuite>", block, 2000), Units(()))  # type: ignore[arg-type]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 3_000_000
+    assert peak < 8_000_000  # a few pieces of 1 MiB, of 40 MB read
 
 
 def test_a_tag_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

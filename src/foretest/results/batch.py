@@ -5,18 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
+
+import polars as pl
 
 from foretest.records import Outcome
 from foretest.results.normalise import (
+    VOLATILE,
     fingerprint_of_text,
     printable,
     seconds_or_none,
     stable,
-    volatile,
 )
 
 CASES = 2048
 """Cases in one batch of a format that is read case by case."""
+
+COLUMNS: dict[str, pl.DataType] = {
+    "position": pl.UInt32(),
+    "unit": pl.String(),
+    "parameters": pl.String(),
+    "outcome": pl.String(),
+    "seconds": pl.Float64(),
+    "attempt": pl.Int32(),
+    "fingerprint": pl.String(),
+    "known": pl.Boolean(),
+}
+"""A row an attempt; `attempt` counts within one entry, `position` orders the entries."""
+WRITTEN: dict[str, pl.DataType] = {"written_unit": pl.String(), "written_parameters": pl.String()}
+"""How a test was spelled whose stable spelling is another; both null elsewhere."""
 
 
 @dataclass(slots=True)
@@ -37,74 +54,94 @@ class Case:
     unit: str
     parameters: str | None
     attempts: Sequence[Attempt]
+    known: bool = True
+    """Whether it is one of the known tests, where there are any."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Columns of one length, normalised: stable spellings, possible durations, fingerprints.
-
-    `attempt` counts within one entry of the report. `written` has, by row, how a test was spelled
-    whose stable spelling differs.
-    """
+    """Normalised results of one runner and one suite."""
 
     runner: str
+    rows: pl.DataFrame
+    """COLUMNS, and WRITTEN where some spelling was not stable."""
     suite: int = 0
-    """Which of the report's suites these rows stand in, counted from 1; 0 where it has none."""
-    unit: list[str] = field(default_factory=list)
-    parameters: list[str | None] = field(default_factory=list)
-    outcome: list[Outcome] = field(default_factory=list)
-    seconds: list[float | None] = field(default_factory=list)
-    attempt: list[int] = field(default_factory=list)
-    fingerprint: list[str | None] = field(default_factory=list)
-    written: dict[int, tuple[str, str | None]] = field(default_factory=dict)
-    unmatched: int = 0
-    """Rows of tests that are not among the known."""
+    """Which of the report's suites this is, counted from 1; 0 where it has none."""
 
     def __len__(self) -> int:
-        return len(self.unit)
-
-    def add(self, case: Case, known: bool = True) -> None:
-        """Append the attempts of one case, normalised."""
-        unit, parameters = case.unit, case.parameters
-        if not unit.isascii() or (parameters is not None and not parameters.isascii()):
-            unit = printable(unit)
-            parameters = None if parameters is None else printable(parameters)
-        shown = stable_spelling(unit, parameters) if volatile((unit, parameters or "")) else None
-        for number, attempt in enumerate(case.attempts, start=1):
-            if shown is not None and shown != (unit, parameters):
-                self.written[len(self.unit)] = (unit, parameters)
-            self.unit.append(unit if shown is None else shown[0])
-            self.parameters.append(parameters if shown is None else shown[1])
-            self.outcome.append(attempt.outcome)
-            self.seconds.append(seconds_or_none(attempt.seconds))
-            self.attempt.append(number)
-            told = attempt.outcome.bad
-            self.fingerprint.append(
-                fingerprint_of_text(attempt.kind, attempt.message, attempt.text) if told else None
-            )
-            self.unmatched += not known
-
-    def extend(self, other: Batch, start: int, end: int) -> None:
-        """Append rows `start` to `end` of another batch that has no differing spellings."""
-        self.unit += other.unit[start:end]
-        self.parameters += other.parameters[start:end]
-        self.outcome += other.outcome[start:end]
-        self.seconds += other.seconds[start:end]
-        self.attempt += other.attempt[start:end]
-        self.fingerprint += other.fingerprint[start:end]
+        return len(self.rows)
 
 
-def stable_spelling(unit: str, parameters: str | None) -> tuple[str, str | None]:
-    """A test's spelling without what differs from run to run; its file stays as it is."""
+@dataclass(slots=True)
+class Entries:
+    """Cases that were read one by one, on their way into columns."""
+
+    _rows: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def add(self, case: Case, position: int = 0) -> None:
+        """Take in the attempts of one case."""
+        unit = case.unit if case.unit.isascii() else printable(case.unit)
+        parameters = None if case.parameters is None else printable(case.parameters)
+        for number, told in enumerate(case.attempts, start=1):
+            mark = None
+            if told.outcome.bad:
+                mark = fingerprint_of_text(told.kind, told.message, told.text)
+            seconds = seconds_or_none(told.seconds)
+            row = (unit, parameters, told.outcome.value, seconds, number, mark, case.known)
+            self._rows.append((position, *row))
+
+    def frame(self) -> pl.DataFrame:
+        """All of them, spelled as they were written."""
+        return pl.DataFrame(self._rows, schema=COLUMNS, orient="row")
+
+
+def steady(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with stable spellings; files stay as they are."""
+    name = pl.col("unit").str.split("::").list.last()
+    doubtful = name.str.contains(VOLATILE) | pl.col("parameters").str.contains(VOLATILE)
+    suspects = rows.select(doubtful.fill_null(value=False)).to_series().arg_true().to_list()
+    changed: dict[int, tuple[str, str | None]] = {}
+    for index in suspects:
+        written = (rows["unit"][index], rows["parameters"][index])
+        shown = _stable_spelling(*written)
+        if shown != written:
+            changed[index] = shown
+    if not changed:
+        return rows
+    written_rows = pl.Series(list(changed), dtype=pl.UInt32)
+    units, parameters = zip(*changed.values(), strict=True)
+    here = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(written_rows.to_list())
+    marked = rows.with_columns(
+        written_unit=pl.when(here).then("unit"), written_parameters=pl.when(here).then("parameters")
+    )
+    return marked.with_columns(
+        marked["unit"].scatter(written_rows, pl.Series(units, dtype=pl.String)),
+        marked["parameters"].scatter(written_rows, pl.Series(parameters, dtype=pl.String)),
+    )
+
+
+def _stable_spelling(unit: str, parameters: str | None) -> tuple[str, str | None]:
     place, colons, name = unit.rpartition("::")
     return f"{place}{colons}{stable(name)}", None if parameters is None else stable(parameters)
 
 
 def batches(runner: str, cases: Iterable[Case]) -> Iterator[Batch]:
-    """The cases of one runner, some thousand at a time."""
+    """The cases of one runner, some thousand at a time.
+
+    What was read before an error in the `cases` comes before the error.
+    """
     rest = iter(cases)
-    while some := tuple(islice(rest, CASES)):
-        batch = Batch(runner)
-        for case in some:
-            batch.add(case)
-        yield batch
+    ended: Exception | None = None
+    while ended is None:
+        entries, count = Entries(), 0
+        try:
+            for case in islice(rest, CASES):
+                entries.add(case)
+                count += 1
+        except Exception as error:
+            ended = error
+        if count:
+            yield Batch(runner, steady(entries.frame()))
+        if count < CASES and ended is None:
+            return
+    raise ended

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
+
+import polars as pl
 
 
 class Units:
@@ -14,6 +17,11 @@ class Units:
         for unit in self.all:
             path, _, name = unit.rpartition("::")
             self._by_name.setdefault(name, []).append((_dotted(path), unit))
+
+    @cached_property
+    def series(self) -> pl.Series:
+        """All of them, for whole columns at a time."""
+        return pl.Series(sorted(self.all), dtype=pl.String)
 
     def __bool__(self) -> bool:
         return bool(self._by_name)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import add
+from functools import reduce
+from operator import or_
 from typing import IO
 
+import polars as pl
+
 from foretest.records import Outcome
-from foretest.results.batch import Attempt, Batch, Case, stable_spelling
+from foretest.results.batch import Attempt, Batch, Case, Entries, steady
 from foretest.results.dialects import bazel
 from foretest.results.dialects.contract import Dialect, Scene, Spelling
 from foretest.results.dialects.java import JUNIT
@@ -19,7 +23,7 @@ from foretest.results.dialects.python import PYTEST
 from foretest.results.dialects.rust import NEXTEST
 from foretest.results.joining import Units
 from foretest.results.lifting import Stretch, stretches
-from foretest.results.normalise import moment_of, volatile
+from foretest.results.normalise import moment_of
 from foretest.results.xmlstream import Element
 
 ROOTS = (b"<testsuites", b"<testsuite")
@@ -66,7 +70,7 @@ def batches(file: IO[bytes], units: Units, reading: Reading) -> Iterator[Batch]:
     reader = _Reader(units, reading)
     for stretch in stretches(file, frozenset(("testcase",)), opened):
         batch = reader.read(stretch)
-        if len(batch):
+        if batch is not None:
             yield batch
 
 
@@ -79,30 +83,32 @@ class _Reader:
         self._failed = ""
         self._suites = 0
 
-    def read(self, stretch: Stretch) -> Batch:
-        """A stretch's results; its plain cases all belong to the suite that was opened last."""
-        among = stretch.among
+    def read(self, stretch: Stretch) -> Batch | None:
+        """A stretch's results, None where it has none; all belong to the suite opened last."""
+        cases, among = stretch.cases, stretch.among
         while among and among[0][1].tag != "testcase":
             self._open(among[0][1])
             among = among[1:]
-        if not len(stretch) and not among:
-            return Batch("")
+        plain = cases is not None and len(cases) > 0
+        if not plain and not among:
+            return None
         if self._dialect is None:
-            self._choose(_first(stretch.columns) if len(stretch) else among[0][1].attributes)
+            first = cases.row(0, named=True) if plain and cases is not None else None
+            self._choose(first if first is not None else among[0][1].attributes)
         assert self._dialect is not None
-        plain = self._plain(stretch.columns, self._dialect) if len(stretch) else None
-        if plain is not None and not among:
-            return plain
-        batch, start = Batch(self._runner, self._suites), 0
-        for place, element in among:
-            if plain is not None:
-                _move(plain, batch, start, place)
-            start = place
-            self._add(element, batch, self._dialect)
-        if plain is not None:
-            _move(plain, batch, start, len(plain))
-            batch.unmatched += plain.unmatched
-        return batch
+        parts: list[pl.DataFrame] = []
+        if plain and cases is not None:
+            parts.append(self._plain(cases, self._dialect))
+        if among:
+            entries = Entries()
+            for position, element in among:
+                self._add(element, position, entries, self._dialect)
+            parts.append(entries.frame())
+        rows = (
+            parts[0] if len(parts) == 1 else pl.concat(parts).sort("position", maintain_order=True)
+        )
+        runner = bazel.RUNNER if self._reading.target else self._dialect.runner
+        return Batch(runner, steady(rows), self._suites)
 
     def _open(self, suite: Element) -> None:
         scene = self._reading.scene
@@ -114,11 +120,6 @@ class _Reader:
         self._reading.began = _earlier(self._reading.began, suite.attributes.get("timestamp", ""))
         self._dialect = None
 
-    @property
-    def _runner(self) -> str:
-        assert self._dialect is not None
-        return bazel.RUNNER if self._reading.target else self._dialect.runner
-
     def _choose(self, case: Mapping[str, str]) -> None:
         scene = self._reading.scene
         self._dialect = next(d for d in DIALECTS if d.tells(scene, case))
@@ -128,62 +129,94 @@ class _Reader:
 
     # --- plain cases, by column ----------------------------------------------------------------
 
-    def _plain(self, columns: Mapping[str, list[str]], dialect: Dialect) -> Batch:
-        names = columns["name"]
-        count = len(names)
-        batch = Batch(
-            self._runner,
-            self._suites,
-            parameters=[None] * count,
-            outcome=[Outcome.PASSED] * count,
-            seconds=_all_seconds(columns.get("time"), count),
-            attempt=[1] * count,
-            fingerprint=[None] * count,
-        )
+    def _plain(self, cases: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
         if self._reading.target or dialect.identify not in (None, PYTEST.identify):
-            self._each(columns, dialect, batch)
+            spelled = self._each(cases, dialect)
         else:
-            self._together(columns, dialect, batch)
-        if self._units:
-            self._join(columns, batch)
-        if volatile(names):
-            _steady(batch)
-        return batch
+            spelled = self._together(cases, dialect)
+        passed, skipped = pl.lit(Outcome.PASSED.value), pl.lit(Outcome.SKIPPED.value)
+        expected = pl.col("skipped").str.contains('type="pytest.xfail"', literal=True)
+        marked = pl.when(expected).then(pl.lit(Outcome.XFAILED.value)).otherwise(skipped)
+        outcome = pl.when(pl.col("skipped").is_null()).then(passed).otherwise(marked)
+        rows = cases.select(
+            "position",
+            spelled["unit"],
+            spelled["parameters"],
+            outcome.alias("outcome"),
+            seconds=pl.when(outcome != skipped).then(_seconds(cases)),
+            attempt=pl.lit(1, pl.Int32),
+            fingerprint=pl.lit(None, pl.String),
+            known=pl.lit(value=True),
+        )
+        return self._join(rows, cases) if self._units else rows
 
-    def _each(self, columns: Mapping[str, list[str]], dialect: Dialect, batch: Batch) -> None:
-        told = list(columns)
-        for index, values in enumerate(zip(*columns.values(), strict=True)):
-            unit, parameters = self._spell(dict(zip(told, values, strict=True)), dialect)
-            batch.unit.append(unit)
-            batch.parameters[index] = parameters
+    def _each(self, cases: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
+        told = cases.drop("position", "skipped")
+        spelled = [
+            self._spell({name: html.unescape(value) for name, value in case.items()}, dialect)
+            for case in told.iter_rows(named=True)
+        ]
+        return pl.DataFrame(spelled, {"unit": pl.String, "parameters": pl.String}, orient="row")
 
-    def _together(self, columns: Mapping[str, list[str]], dialect: Dialect, batch: Batch) -> None:
-        names, scene = columns["name"], self._reading.scene
-        empty = [""] * len(names)
-        places = list(zip(columns.get("classname", empty), columns.get("file", empty), strict=True))
-        prefixes = self._prefixes
-        for place in set(places).difference(prefixes):
-            prefixes[place] = dialect.prefix(scene, *place)
-        if len(prefixes) > _PREFIXES:
-            self._prefixes = {}
-        batch.unit = list(map(add, map(prefixes.__getitem__, places), names))
-        marked = [i for mark in dialect.marks for i, name in enumerate(names) if mark in name]
-        for index in marked:
-            text, batch.parameters[index] = dialect.split(names[index])
-            prefix = prefixes[places[index]]
-            batch.unit[index] = prefix + text if text else prefix.removesuffix("::")
+    def _together(self, cases: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
+        prefix = self._prefix(cases, dialect)
+        if dialect.splits is not None:
+            parts = dialect.splits(cases["name"])
+        else:
+            parts = _split_marked(cases["name"], dialect)
+        unit = prefix + parts["text"]
+        if (parts["text"] == "").any():
+            unit = unit.str.strip_suffix("::")
+        return pl.DataFrame({"unit": unit, "parameters": parts["parameters"]})
 
-    def _join(self, columns: Mapping[str, list[str]], batch: Batch) -> None:
-        known = self._units.all
-        strange = [i for i, unit in enumerate(batch.unit) if unit not in known]
-        for index in strange:
-            case = {name: values[index] for name, values in columns.items()}
-            batch.unit[index], found = self._home(batch.unit[index], case)
-            batch.unmatched += not found
+    def _prefix(self, cases: pl.DataFrame, dialect: Dialect) -> pl.Series:
+        """What stands before each name: neighbours mostly share it."""
+        places = [cases[name] for name in ("classname", "file") if name in cases.columns]
+        if not places:
+            return pl.Series([dialect.prefix(self._reading.scene, "", "")]).new_from_index(
+                0, len(cases)
+            )
+        differs = (s.ne_missing(s.shift(1)) for s in places)
+        fresh = reduce(or_, differs)
+        fresh[0] = True
+        firsts = fresh.arg_true()
+        told = cases[firsts.to_list()]
+        prefixes = [
+            self._prefix_of(row.get("classname") or "", row.get("file") or "", dialect)
+            for row in told.iter_rows(named=True)
+        ]
+        return pl.Series(prefixes, dtype=pl.String).gather(fresh.cum_sum() - 1)
+
+    def _prefix_of(self, classname: str, file: str, dialect: Dialect) -> str:
+        place = (classname, file)
+        if place not in self._prefixes:
+            if len(self._prefixes) >= _PREFIXES:
+                self._prefixes.clear()
+            clean = (html.unescape(part) for part in place)
+            self._prefixes[place] = dialect.prefix(self._reading.scene, *clean)
+        return self._prefixes[place]
+
+    def _join(self, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
+        strange = (~rows["unit"].is_in(self._units.series)).arg_true()
+        if not len(strange):
+            return rows
+        homes = [
+            self._home(unit, case)
+            for unit, case in zip(
+                rows["unit"].gather(strange),
+                cases[strange.to_list()].iter_rows(named=True),
+                strict=True,
+            )
+        ]
+        units, known = zip(*homes, strict=True)
+        return rows.with_columns(
+            rows["unit"].scatter(strange, pl.Series(units, dtype=pl.String)),
+            rows["known"].scatter(strange, pl.Series(known)),
+        )
 
     # --- any case --------------------------------------------------------------------------------
 
-    def _add(self, element: Element, batch: Batch, dialect: Dialect) -> None:
+    def _add(self, element: Element, position: int, entries: Entries, dialect: Dialect) -> None:
         case = element.attributes
         unit, parameters = self._spell(case, dialect)
         known = True
@@ -193,7 +226,7 @@ class _Reader:
         if dialect is PYTEST and self._failed == unit and _only_teardown(attempts):
             return  # the second half of an attempt that failed before its teardown did
         self._failed = unit if attempts[-1].outcome.bad else ""
-        batch.add(Case(unit, parameters, attempts), known)
+        entries.add(Case(unit, parameters, attempts, known), position)
 
     def _spell(self, case: Mapping[str, str], dialect: Dialect) -> Spelling:
         spelling = dialect.spell(self._reading.scene, case)
@@ -208,32 +241,43 @@ class _Reader:
         at_home = f"{self._homes.get(prefix, prefix)}::{name}"
         if at_home in self._units.all:
             return at_home, True
-        found = self._units.find(case.get("classname", ""), name, case.get("file", ""))
+        found = self._units.find(case.get("classname") or "", name, case.get("file") or "")
         if found is None:
             return unit, False
         self._homes[prefix] = found.rpartition("::")[0]
         return found, True
 
 
-def _first(columns: Mapping[str, list[str]]) -> dict[str, str]:
-    return {name: values[0] for name, values in columns.items()}
+def _split_marked(names: pl.Series, dialect: Dialect) -> pl.DataFrame:
+    """The names' parts; those without a mark are whole."""
+    parts = pl.DataFrame({"text": names}).with_columns(parameters=pl.lit(None, pl.String))
+    if not dialect.marks:
+        return parts
+    marked = names.str.contains_any(list(dialect.marks)).arg_true()
+    if not len(marked):
+        return parts
+    texts, parameters = zip(*map(dialect.split, names.gather(marked)), strict=True)
+    return pl.DataFrame(
+        {
+            "text": names.scatter(marked, pl.Series(texts, dtype=pl.String)),
+            "parameters": parts["parameters"].scatter(
+                marked, pl.Series(parameters, dtype=pl.String)
+            ),
+        }
+    )
 
 
-def _move(plain: Batch, batch: Batch, start: int, end: int) -> None:
-    shift = len(batch) - start
-    batch.extend(plain, start, end)
-    for index in [i for i in plain.written if start <= i < end]:
-        batch.written[index + shift] = plain.written.pop(index)
-
-
-def _steady(batch: Batch) -> None:
-    """Spell stably what may hold something volatile."""
-    for index, unit in enumerate(batch.unit):
-        written = (unit, batch.parameters[index])
-        shown = stable_spelling(*written)
-        if shown != written:
-            batch.unit[index], batch.parameters[index] = shown
-            batch.written[index] = written
+def _seconds(cases: pl.DataFrame) -> pl.Series:
+    """The durations; what is not spelled as a plain number is looked at one by one."""
+    if "time" not in cases.columns:
+        return pl.Series([None], dtype=pl.Float64).new_from_index(0, len(cases))
+    seconds = cases["time"].cast(pl.Float64, strict=False)
+    odd = seconds.is_null().arg_true()
+    if len(odd):
+        told = [seconds_of(text) for text in cases["time"].gather(odd)]
+        seconds = seconds.scatter(odd, pl.Series(told, dtype=pl.Float64))
+    possible = seconds.is_between(0, _LONGEST, closed="left")
+    return seconds if possible.all() else seconds.set(~possible.fill_null(value=False), None)
 
 
 def attempts_of(case: Element) -> list[Attempt]:
@@ -286,19 +330,6 @@ def _good(case: Element, time: float | None) -> Attempt:
 
 def _only_teardown(attempts: list[Attempt]) -> bool:
     return len(attempts) == 1 and attempts[0].message.startswith(_TEARDOWN)
-
-
-def _all_seconds(texts: list[str] | None, count: int) -> list[float | None]:
-    if texts is None:
-        return [None] * count
-    try:
-        values = list(map(float, texts))
-    except ValueError:
-        return [seconds_of(text) for text in texts]
-    total = sum(values)
-    if total == total and min(values) >= 0 and max(values) < _LONGEST:
-        return values  # type: ignore[return-value]
-    return [seconds_of(text) for text in texts]
 
 
 def seconds_of(text: str | None) -> float | None:

@@ -5,117 +5,111 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foretest.records import Outcome, TestId, TestResult
-from foretest.results.batch import Batch
+import polars as pl
 
-Key = tuple[str, str | None]
+from foretest.records import Outcome, TestId, TestResult
+from foretest.results.batch import COLUMNS, WRITTEN, Batch
+
+_TEST = ("unit", "parameters")
 
 
 class Ledger:
     """The results of one run, by column, in the order of the report."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[str, int, int]] = []
-        """Runner, suite and number of rows, batch by batch."""
-        self._rows = Batch("")
-        self._closed = False
+        self._parts: list[pl.DataFrame] = []
+        self._rows: pl.DataFrame | None = None
+        self._count = 0
         self.unmatched = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._count
 
     def take(self, batch: Batch) -> None:
         """Append a batch."""
-        rows, start = self._rows, len(self._rows)
-        rows.extend(batch, 0, len(batch))
-        for index, spelling in batch.written.items():
-            rows.written[start + index] = spelling
-        self._parts.append((batch.runner, batch.suite, len(batch)))
-        self.unmatched += batch.unmatched
-        self._closed = False
-
-    def columns(self) -> Mapping[str, Sequence[Any]]:
-        """The results as the lake's columns: unit, parameters, runner, outcome, seconds, ..."""
-        self._close()
-        rows = self._rows
-        return {
-            "unit": rows.unit,
-            "parameters": rows.parameters,
-            "runner": [runner for runner, _, count in self._parts for _ in range(count)],
-            "outcome": rows.outcome,
-            "seconds": rows.seconds,
-            "result_attempt": rows.attempt,
-            "fingerprint": rows.fingerprint,
-            "inclusion": [1.0] * len(rows),
-        }
-
-    def results(self) -> tuple[TestResult, ...]:
-        """The results, an object each."""
-        self._close()
-        rows, results = self._rows, []
-        runners = (runner for runner, _, count in self._parts for _ in range(count))
-        for unit, parameters, runner, outcome, seconds, attempt, mark in zip(
-            *(rows.unit, rows.parameters, runners, rows.outcome),
-            *(rows.seconds, rows.attempt, rows.fingerprint),
-            strict=True,
-        ):
-            file, *classes = unit.split("::")
-            name = classes.pop() if classes else ""
-            test = TestId(file, tuple(classes), name, parameters, runner)
-            results.append(TestResult(test, outcome, seconds, attempt, mark))
-        return tuple(results)
+        said = {"runner": pl.lit(batch.runner), "suite": pl.lit(batch.suite, pl.Int32)}
+        self._parts.append(batch.rows.drop("position").with_columns(**said))
+        self._count += len(batch)
+        self.unmatched += len(batch) - int(batch.rows["known"].sum())
+        self._rows = None
 
     @property
     def last(self) -> str:
         """The unit that was read last; empty where there is none."""
-        return self._rows.unit[-1] if self._rows.unit else ""
+        return str(self._parts[-1]["unit"][-1]) if self._count else ""
+
+    def frame(self) -> pl.DataFrame:
+        """The results: unit, parameters, runner, outcome, seconds, attempt, fingerprint."""
+        if self._rows is None:
+            rows = pl.concat(self._parts, how="diagonal") if self._parts else _EMPTY
+            self._rows = _numbered(_told_apart(rows))
+        return self._rows
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """The results under the names of the lake's columns."""
+        rows = self.frame()
+        named = rows.with_columns(result_attempt="attempt", inclusion=pl.lit(1.0))
+        wanted = ("runner", "outcome", "seconds", "result_attempt", "fingerprint", "inclusion")
+        return {name: named[name].to_list() for name in (*_TEST, *wanted)}
+
+    def results(self) -> tuple[TestResult, ...]:
+        """The results, an object each."""
+        told = self.frame().select(*_TEST, "runner", "outcome", "seconds", "attempt", "fingerprint")
+        return tuple(_result(*row) for row in told.iter_rows())
 
     @property
     def failed(self) -> int:
         """Attempts that failed."""
-        return sum(map({o: o.bad for o in Outcome}.__getitem__, self._rows.outcome))
+        bad = [outcome.value for outcome in Outcome if outcome.bad]
+        return int(self.frame()["outcome"].is_in(bad).sum())
 
-    def _close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._tell_apart()
-            self._number()
 
-    def _tell_apart(self) -> None:
-        """Give tests their written spelling back that would otherwise become one test."""
-        rows = self._rows
-        if not rows.written:
-            return
-        stable = {index: self._key(index) for index in rows.written}
-        meant: dict[Key, set[Key]] = {key: set() for key in stable.values()}
-        for index in range(len(rows)):
-            key = self._key(index)
-            if key in meant:
-                meant[key].add(rows.written.get(index, key))
-        for index, key in stable.items():
-            if len(meant[key]) > 1:
-                rows.unit[index], rows.parameters[index] = rows.written[index]
-        rows.written.clear()
+_EMPTY = pl.DataFrame(schema={**COLUMNS, "runner": pl.String(), "suite": pl.Int32()})
 
-    def _number(self) -> None:
-        """Attempts of a test that stands in the report more than once follow one another.
 
-        pytest writes a failed attempt that it will repeat as if it had passed; within one suite
-        nothing but a repetition brings the same test again.
-        """
-        rows = self._rows
-        if len(set(zip(rows.unit, rows.parameters, strict=True))) == len(rows):
-            return
-        last: dict[Key, tuple[int, int]] = {}
-        places = ((runner, suite) for runner, suite, count in self._parts for _ in range(count))
-        for index, (runner, suite) in enumerate(places):
-            key = self._key(index)
-            before, where = last.get(key, (-1, 0))
-            rows.attempt[index] = rows.attempt[before] + 1 if before >= 0 else 1
-            repeated = before >= 0 and runner == "pytest" and suite == where
-            if repeated and rows.outcome[before] is Outcome.PASSED:
-                rows.outcome[before] = Outcome.FAILED
-            last[key] = (index, suite)
+def _result(
+    unit: str,
+    parameters: str | None,
+    runner: str,
+    outcome: str,
+    seconds: float | None,
+    attempt: int,
+    mark: str | None,
+) -> TestResult:
+    file, *classes = unit.split("::")
+    name = classes.pop() if classes else ""
+    test = TestId(file, tuple(classes), name, parameters, runner)
+    return TestResult(test, Outcome(outcome), seconds, attempt, mark)
 
-    def _key(self, index: int) -> Key:
-        return self._rows.unit[index], self._rows.parameters[index]
+
+def _told_apart(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give tests their written spelling back that would otherwise become one test."""
+    if "written_unit" not in rows.columns:
+        return rows
+    differs = pl.col("written_unit").is_not_null()
+    as_written = pl.struct(
+        pl.coalesce("written_unit", "unit"),
+        pl.when(differs).then("written_parameters").otherwise("parameters").alias("parameters"),
+    )
+    shared = differs & (as_written.n_unique().over(_TEST) > 1)
+    return rows.with_columns(
+        unit=pl.when(shared).then("written_unit").otherwise("unit"),
+        parameters=pl.when(shared).then("written_parameters").otherwise("parameters"),
+    ).drop(list(WRITTEN))
+
+
+def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
+    """Attempts of a test that stands in the report more than once follow one another.
+
+    pytest writes a failed attempt that it will repeat as if it had passed; within one suite
+    nothing but a repetition brings the same test again.
+    """
+    if rows.select(pl.struct(_TEST).n_unique()).item() == len(rows):
+        return rows
+    place = (*_TEST, "suite")
+    repeated = pl.int_range(pl.len()).over(place) < pl.len().over(place) - 1
+    hidden = (pl.col("runner") == "pytest") & (pl.col("outcome") == Outcome.PASSED.value) & repeated
+    return rows.with_columns(
+        attempt=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(_TEST),
+        outcome=pl.when(hidden).then(pl.lit(Outcome.FAILED.value)).otherwise("outcome"),
+    )

@@ -1,134 +1,230 @@
 """Lifts plain test cases out of JUnit XML in bulk: only what is not plain reaches the XML parser.
 
-Nearly all test cases of a report are one empty element with the same attributes in the same order.
-A regular expression made from the first such case finds the others and gives their attributes as
-columns; what lies between them (suites, failures, logs, comments) is parsed as XML, in its place.
-A piece of text that holds anything a plain case cannot hold is left to the parser as a whole.
+Nearly all test cases of a report are one element without failures, with the same attributes in the
+same order. The text is cut at the beginnings of test cases and the pieces at their quotes, column
+by column; a piece that then has exactly the shape of its neighbours is a plain case. Whatever else
+stands there (suites, failures, odd spellings) is parsed as XML, in its place. In markup without
+sections a `<` begins a tag wherever it stands, so nothing is taken for a case that is none.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO
 
-from foretest.results.xmlstream import CHUNK, TEXT_LIMIT, Builder, DamagedError, Element, decoded
+import polars as pl
 
-SIZE = 4 * CHUNK
+from foretest.results.xmlstream import TEXT_LIMIT, Builder, DamagedError, Element, decoded
+
+SIZE = 1 << 20
 """Bytes looked at together."""
+LEAST = 1 << 15
+"""Characters below which the parser alone is as quick."""
+CASE = "<testcase "
+TOLD = ("name", "classname", "file", "time")
+"""Attributes that are looked at."""
+_JUDGED = {"status", "result", "disabled"}
+"""Attributes by which a case may not have passed: only one by one can that be told."""
 _FIRST = re.compile(r'<testcase((?: [\w.:-]+="[^"<&]*")+) ?(?:/>|>\s*</testcase>)')
 _NAMES = re.compile(r' ([\w.:-]+)="')
-_TOLD = ("name", "classname", "file", "time")
-"""Attributes that are looked at; of a case with a status of its own, more than these count."""
-_JUDGED = {"status", "result", "disabled"}
-_OPENS = re.compile(r"<!\[CDATA\[|<!--|<[!?]")
-_CLOSES = {"<![CDATA[": "]]>", "<!--": "-->"}
+_LOG = re.compile(r"<(system-(?:out|err))>[^<]*</\1>\s*")
+_ENDS = ["/>", " />", "></testcase>"]
+_KEPT, _LEFT = '([^"<&]*)', '[^"<]*'
+_SKIPPED = r'\s*<skipped((?: [\w.:-]+="[^"<&]*")*) ?(?:/>|>[^<]*</skipped>)\s*</testcase>\s*'
+_SPECIAL = ["&", "<", "\ufffe", "\uffff", *map(chr, range(32))]
+"""What the parser changes or refuses in an attribute."""
 
 
 @dataclass(slots=True)
 class Stretch:
-    """Plain cases by column, in order, and the elements that stand among them.
+    """Plain cases, in order, and the elements that stand among them.
 
-    `among` holds (number of plain cases before it, element).
+    `cases` has the attributes of TOLD that the report writes, `skipped` (the attributes of a case's
+    mark for skipped tests, null where it has none) and `position`; `among` holds (position,
+    element). Positions order both.
     """
 
-    columns: dict[str, list[str]]
+    cases: pl.DataFrame | None
     among: list[tuple[int, Element]] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.columns["name"]) if self.columns else 0
 
 
 def stretches(file: IO[bytes], whole: frozenset[str], opened: frozenset[str]) -> Iterator[Stretch]:
     """The report's test cases and what opens around them, in order and in constant memory.
 
-    Raises DamagedError as `xmlstream.elements` does, after what was read before.
+    No suite opens within a stretch, but at its beginning. Raises DamagedError as
+    `xmlstream.elements` does, after what was read before.
     """
-    lifter = _Lifter(Builder(whole, opened))
-    held = ""
+    sections, lifter = _Sections(), _Lifter(Builder(whole, opened))
     for text in decoded(file, SIZE):
-        held += text
-        cut = held.rfind("<")
-        # A tag may go on in the next piece; the parser judges one that is larger than a piece.
-        if cut >= 0 and len(held) - cut < SIZE:
-            piece, held = held[:cut], held[cut:]
-        else:
-            piece, held = held, ""
-        yield from lifter.take(piece)
-    yield from lifter.take(held, final=True)
+        yield from lifter.take(sections.markup(text))
+    yield from lifter.take(sections.markup("", final=True))
+    yield from lifter.end()
+
+
+class _Sections:
+    """Text without comments, and with the content of CDATA sections escaped like all other text."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._until = ""
+
+    def markup(self, text: str, final: bool = False) -> str:
+        """What can be read so far, up to the beginning of the last test case."""
+        text, start = self._held + text, 0
+        parts: list[str] = []
+        self._held = ""
+        while True:
+            if self._until:
+                end = text.find(self._until, start)
+                if end < 0:
+                    self._held = text[max(start, len(text) - 2) :]
+                    return "".join(parts)
+                start, self._until = end + 3, ""
+            begin = text.find("<!", start)
+            if begin < 0:
+                break
+            if not final and len(text) - begin < len("<![CDATA["):
+                self._held = text[begin:]
+                return "".join((*parts, text[start:begin]))
+            parts.append(text[start:begin])
+            start = self._section(text, begin, parts)
+        rest = text[start:]
+        cut = len(rest) if final else _cut(rest)
+        self._held = rest[cut:]
+        return "".join((*parts, rest[:cut])) if parts else rest[:cut]
+
+    def _section(self, text: str, begin: int, parts: list[str]) -> int:
+        """Take in what begins with `<!`; where to go on. What is no section stays as it is."""
+        if text.startswith("<!--", begin):
+            self._until = "-->"
+            return begin + 4
+        if not text.startswith("<![CDATA[", begin):
+            parts.append("<!")
+            return begin + 2
+        start, self._until = begin + 9, "]]>"
+        end = text.find("]]>", start)
+        content = text[start : end if end >= 0 else max(start, len(text) - 2)][:TEXT_LIMIT]
+        parts.append(content.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+        return start
+
+
+def _cut(text: str) -> int:
+    """Where the last test case begins, or the last tag: it may go on in what is read next."""
+    cut = text.rfind(CASE)
+    if cut <= 0:
+        cut = text.rfind("<")
+    return cut if cut >= 0 and len(text) - cut < SIZE else len(text)
 
 
 class _Lifter:
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
-        self._until = ""
-        """How the section ends that began in an earlier piece: nothing in it is markup."""
         self._shape: _Shape | None = None
 
-    def take(self, text: str, final: bool = False) -> Iterator[Stretch]:
-        start = 0
-        while True:
-            if self._until:
-                end = text.find(self._until, start)
-                stop = len(text) if end < 0 else end + len(self._until)
-                yield from self._parse(text[start:stop])
-                if end < 0:
-                    break
-                self._until, start = "", stop
-            opening = _OPENS.search(text, start)
-            stop = len(text) if opening is None else opening.start()
-            yield from self._markup(text[start:stop])
-            if opening is None:
-                break
-            self._until, start = _CLOSES.get(opening[0], ">"), stop
-        if final:
-            yield from self._parse("", final=True)
+    def take(self, text: str) -> Iterator[Stretch]:
+        """Text without sections."""
+        if len(text) < LEAST or not self._builder.between:
+            yield from self._parse(text)
+            return
+        if self._shape is None:
+            self._shape = _shape_of(text)
+        if self._shape is None or "<?" in text[text.find(CASE) :]:
+            yield from self._parse(text)
+            return
+        yield from self._woven(*self._shape.part(_LOG.sub("", text)))
+
+    def end(self) -> Iterator[Stretch]:
+        """What the end of the file tells."""
+        yield from self._parse("", final=True)
 
     def _parse(self, text: str, final: bool = False) -> Iterator[Stretch]:
         for element in self._builder.feed(text, final):
-            yield Stretch({}, [(0, element)])
+            yield Stretch(None, [(0, element)])
 
-    def _markup(self, text: str) -> Iterator[Stretch]:
-        """Text in which every `<` begins a tag."""
-        if self._shape is None:
-            self._shape = _shape_of(text)
-        if self._shape is None or not self._builder.between:
-            yield from self._parse(text)
-            return
-        rest, columns = self._shape.part(text)
-        if columns is None:
-            self._shape = None if not rest[1:] else self._shape
-            yield from self._parse(text)
-            return
-        yield from self._woven(rest, columns)
-
-    def _woven(self, rest: list[str], columns: dict[str, list[str]]) -> Iterator[Stretch]:
-        """`rest[i]` stands before the case i; what opens a suite ends the stretch before it."""
-        began = 0
+    def _woven(self, cases: pl.DataFrame, others: list[tuple[int, str]]) -> Iterator[Stretch]:
+        """The plain cases with the elements of what is not plain; suites part the stretches."""
         among: list[tuple[int, Element]] = []
-        for index, text in enumerate(rest):
-            if not text:
-                continue
+        for index, (position, text) in enumerate(others):
             try:
                 for element in _familiar(text) or self._builder.feed(text):
                     if element.tag != "testcase":
-                        yield _slice(columns, began, index, among)
-                        began, among = index, []
-                    among.append((index - began, element))
+                        before = cases.filter(pl.col("position") < position)
+                        cases = cases.filter(pl.col("position") > position)
+                        yield Stretch(before, among)
+                        among = []
+                    among.append((position, element))
             except DamagedError:
-                yield _slice(columns, began, index, among)
+                yield Stretch(cases.filter(pl.col("position") < position), among)
                 raise
-            if not self._builder.between:  # these stand in another case and are none
-                yield _slice(columns, began, index, among)
-                began, among = len(rest) - 1, []
-                for later in rest[index + 1 :]:
-                    yield from self._parse(later)
-                return
-        yield _slice(columns, began, len(rest) - 1, among)
+            if not self._builder.between:  # what follows stands in another case and is none
+                after = cases.filter(pl.col("position") > position)
+                yield Stretch(cases.filter(pl.col("position") < position), among)
+                if len(after) == 0:
+                    for _, later in others[index + 1 :]:
+                        yield from self._parse(later)
+                    return
+                raise DamagedError("a test case within another")
+        yield Stretch(cases, among)
 
+
+class _Shape:
+    """A test case with certain attributes in a certain order."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._between = [f"{names[0]}=", *(f" {name}=" for name in names[1:])]
+        self._columns = {n: f"field_{2 * i + 1}" for i, n in enumerate(names) if n in TOLD}
+        values = (f'{re.escape(n)}="{_KEPT if n in TOLD else _LEFT}"' for n in names)
+        self._skipped = f"^{' '.join(values)} ?>{_SKIPPED}$"
+
+    def part(self, text: str) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+        """The plain cases of a text, and what is not plain, with its position."""
+        pieces = pl.Series("piece", [text]).str.split(CASE).explode()
+        fields = pieces.str.splitn('"', 2 * len(self._between) + 1).struct.unnest()
+        expected = [pl.col(f"field_{2 * i}") == text for i, text in enumerate(self._between)]
+        last = pl.col(f"field_{2 * len(self._between)}").str.strip_chars_end()
+        plain = pl.all_horizontal(*expected, last.is_in(_ENDS)).fill_null(value=False)
+        frame = fields.select(
+            plain.alias("plain"),
+            *(pl.col(column).alias(name) for name, column in self._columns.items()),
+        ).with_row_index("position")
+        plainly = frame["plain"] & ~_special(frame["name"])
+        cases = frame.filter(plainly).drop("plain").with_columns(skipped=pl.lit(None, pl.String))
+        strange = (~plainly).arg_true()
+        return self._with_skipped(cases, strange, pieces.gather(strange))
+
+    def _with_skipped(
+        self, cases: pl.DataFrame, positions: pl.Series, pieces: pl.Series
+    ) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+        """Cases that were skipped are plain too, but for what marks them."""
+        groups = pieces.str.extract_groups(self._skipped).struct.unnest()
+        names = dict(zip(groups.columns, (*self._columns, "skipped"), strict=True))
+        found = groups.rename(names).with_columns(position=positions.cast(pl.UInt32))
+        skipped = found["skipped"].is_not_null() & ~_special(found["name"])
+        if skipped.any():
+            cases = pl.concat([cases, found.filter(skipped).select(cases.columns)]).sort("position")
+        rest = zip(positions.filter(~skipped), pieces.filter(~skipped), strict=True)
+        return cases, [(at, CASE + piece if at else piece) for at, piece in rest if at or piece]
+
+
+def _special(values: pl.Series) -> pl.Series:
+    return values.str.contains_any(_SPECIAL).fill_null(value=True)
+
+
+def _shape_of(text: str) -> _Shape | None:
+    """The commonest shape among the first plain cases."""
+    shapes: Counter[tuple[str, ...]] = Counter()
+    for found in islice(_FIRST.finditer(text), 64):
+        names = tuple(_NAMES.findall(found[1]))
+        if "name" in names and len(set(names)) == len(names) and not _JUDGED & set(names):
+            shapes[names] += 1
+    return _Shape(shapes.most_common(1)[0][0]) if shapes else None
+
+
+# --- cases with one child ------------------------------------------------------------------------
 
 _VALUE = r'[\w.:-]+="[^"<]*"'
 _ONE = re.compile(
@@ -141,26 +237,16 @@ _ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&
 
 
 def _familiar(text: str) -> list[Element]:
-    """The test cases that are all of a text, where each has one child that holds text alone.
+    """The test case that is all of a text, where it has one child that holds text alone.
 
-    Most cases that are not plain were skipped or failed and look like that. Empty for anything
-    else, and for anything that only the parser can judge.
+    Most cases that are not plain failed and look like that. Empty for anything else, and for
+    anything that only the parser can judge.
     """
-    found, end = [], 0
-    if not text.startswith("<testcase"):
+    case = _ONE.fullmatch(text)
+    if case is None or _STRANGE.search(text):
         return []
-    while end < len(text):
-        case = _ONE.match(text, end)
-        if case is None:
-            return []
-        end = case.end()
-        found.append(case)
-    return [] if _STRANGE.search(text) else [_element(case) for case in found]
-
-
-def _element(case: re.Match[str]) -> Element:
     child = Element(case[2], _attributes(case[3]), _unescaped(case[4] or "")[:TEXT_LIMIT])
-    return Element("testcase", _attributes(case[1]), "", [child])
+    return [Element("testcase", _attributes(case[1]), "", [child])]
 
 
 def _attributes(text: str) -> dict[str, str]:
@@ -175,54 +261,3 @@ def _unescaped(text: str) -> str:
         for entity, character in _ENTITIES:
             text = text.replace(entity, character)
     return text
-
-
-def _slice(
-    columns: dict[str, list[str]], start: int, end: int, among: list[tuple[int, Element]]
-) -> Stretch:
-    if start == 0 and end == len(columns["name"]):
-        return Stretch(columns, among)
-    return Stretch({name: values[start:end] for name, values in columns.items()}, among)
-
-
-class _Shape:
-    """A test case with certain attributes in a certain order and nothing in it."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = [name for name in names if name in _TOLD]
-        values = (f' {re.escape(n)}="' + ('([^"]*)"' if n in _TOLD else '[^"]*"') for n in names)
-        self._pattern = re.compile(f"<testcase{''.join(values)} ?(?:/>|>\\s*</testcase>)\\s*")
-
-    def part(self, text: str) -> tuple[list[str], dict[str, list[str]] | None]:
-        """What stands before, between and after the cases, and their attributes by name.
-
-        No columns where there is no case of this shape, or where one holds what a tag may not hold
-        or what stands for something else: only the parser knows that.
-        """
-        step = len(self.names) + 1
-        parts = self._pattern.split(text)
-        rest = parts[::step]
-        columns = {name: parts[i::step] for i, name in enumerate(self.names, start=1)}
-        count = len(rest) - 1
-        return rest, (columns if count and _as_written(columns) else None)
-
-
-def _as_written(columns: Mapping[str, list[str]]) -> bool:
-    """Whether the parser would leave the values alone: it reads entities and line ends."""
-    for name, values in columns.items():
-        if name == "time":
-            continue  # what is no number counts as unknown, however it is spelled
-        joined = " ".join(values if name == "name" else set(values))
-        if "&" in joined or "<" in joined or not joined.isprintable():
-            return False
-    return True
-
-
-def _shape_of(text: str) -> _Shape | None:
-    """The commonest shape among the first plain cases."""
-    shapes: Counter[tuple[str, ...]] = Counter()
-    for found in islice(_FIRST.finditer(text), 64):
-        names = tuple(_NAMES.findall(found[1]))
-        if "name" in names and len(set(names)) == len(names) and not _JUDGED & set(names):
-            shapes[names] += 1
-    return _Shape(shapes.most_common(1)[0][0]) if shapes else None

@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from foretest.results.batch import Case
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Spelling = tuple[str, str | None]
 """A test's unit and its parameters."""
@@ -78,6 +81,8 @@ class Dialect:
     split: Callable[[str], Spelling] = unsplit
     marks: str = ""
     identify: Callable[[Scene, Mapping[str, str]], Spelling] | None = None
+    splits: Callable[[pl.Series], pl.DataFrame] | None = None
+    """`split` for a whole column, where it is needed for many names: `text` and `parameters`."""
     suspect: Callable[[Scene, Mapping[str, str]], str] | None = None
     """Something to tell the user of a report that can be read but lacks what joins runs."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import polars as pl
+
 from foretest.results.dialects.contract import Dialect, Scene, Spelling
 
 _MODULE = re.compile(r"(?:^|\.)(?:test_\w+|\w+_test)(?:\.|$)")
@@ -42,6 +44,11 @@ def _split(name: str) -> Spelling:
     return function, rest.removesuffix("]") if bracket else None
 
 
+def _splits(names: pl.Series) -> pl.DataFrame:
+    parts = names.str.splitn("[", 2).struct.unnest()
+    return parts.select(text="field_0", parameters=pl.col("field_1").str.strip_suffix("]"))
+
+
 def _identify(scene: Scene, case: Mapping[str, str]) -> Spelling:
     classname, name, file = case.get("classname", ""), case.get("name", ""), _file(case)
     if not classname:  # a module that could not be collected stands under its own dotted name
@@ -50,4 +57,4 @@ def _identify(scene: Scene, case: Mapping[str, str]) -> Spelling:
     return _prefix(scene, classname, file) + text, parameters
 
 
-PYTEST = Dialect("pytest", _tells, _prefix, _split, marks="[", identify=_identify)
+PYTEST = Dialect("pytest", _tells, _prefix, _split, marks="[", identify=_identify, splits=_splits)
