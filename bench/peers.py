@@ -135,6 +135,7 @@ def show(arguments: argparse.Namespace) -> None:
     for part in (*([name] for name in names), *([names] if len(names) > 1 else [])):
         print(f"=== {' + '.join(part)} ===\n")
         print(_pool(part, arguments.facts, arguments.answers).text(arguments.intervals) + "\n")
+    print("Asked: " + ", ".join(f"{tool.name} {tool.version}".strip() for tool in TOOLS) + ".")
     remarks = (tool.remark for tool in TOOLS if tool.remark)
     print("\n".join((*remarks, GRANULARITY, ALL_OR_NONE)))
 

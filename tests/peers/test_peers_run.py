@@ -206,7 +206,7 @@ def test_a_tool_that_cannot_be_had_is_left_out_aloud_and_asked_once_it_can(
     (answer,) = answers_of(config, fake)
     assert {unit.rpartition("::")[2] for unit in answer.chosen} == {"test_tax", "test_reduced_tax"}
     assert answer.version == "1.0"
-    assert (FAKE, "1.0") in compared.report.facts
+    assert f"Asked: {FAKE} 1.0." in compared.report.notices
 
     environment = prepare(fake, config)
     assert Path(environment.python).is_relative_to(config.cache_path)

@@ -209,6 +209,7 @@ def compare(
     lines = tabulate([v for each in own.values() for v in each] + theirs, OURS)
     rows = peer_rows(selections, {name: v for name, v in own.items() if name != RANDOM})
     said = (
+        f"Asked: {', '.join(f'{desk.tool.name} {desk.version}' for desk in desks)}.",
         *notices,
         *left_out,
         *_silences(judged),
@@ -221,7 +222,6 @@ def compare(
         peers=rows,
         beside_peers=strategy_rows(lines, PEERS),
         notices=(*replayed.report.notices, *said),
-        facts=(*replayed.report.facts, *((d.tool.name, d.version) for d in desks)),
         commands=(*replayed.report.commands, "foretest replay --peers"),
     )
     return Compared(replayed, lines, rows, report)
