@@ -97,13 +97,13 @@ def record(
     spooled = () if reports else finished(config.state / SPOOL)
     known = known_tests(config, notices)
     key = repository_key(config, repo)
-    origin = _origin(config, repo, key, commit, run_id)
+    origin = origin_of(config, repo, key, commit, run_id)
     if decision is not None:
         origin = replace(origin, decision_id=_named(config, decision))
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
     with lock(config.state / "record.lock"):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0
-        entry = _fold(config, repo, origin.repository, notices)
+        entry = _fold(config, repo, origin, notices)
         _catalogue(config, runs, entry)
         _clear(spooled)
     results = sum(len(run.results) for run in runs)
@@ -121,7 +121,7 @@ def record(
     )
 
 
-def _origin(
+def origin_of(
     config: Config, repo: Repository, key: str, commit: str | None, run_id: str | None
 ) -> Origin:
     """What is known of the runs besides their reports: what was said, what CI says, what is set.
