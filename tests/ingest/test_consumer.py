@@ -101,6 +101,7 @@ def test_poison_is_set_aside_and_stops_nothing(
     assert (totals.runs, totals.poison, desk.spool.status().waiting) == (1, 1, 0)
     (poison,) = desk.poison.list()
     assert poison.reason
+    assert "/" not in poison.reason.partition(". ")[0]
     assert desk.poison.show(poison.name)[1] == body
     assert any("bad.xml" in line for line in desk.said)
 

@@ -69,20 +69,20 @@ Examples:
 @click.option("--repository-key", help="HOST/ORG/NAME (default: that of the repository here).")
 @click.option("--commit", help="The commit that was tested (default: HEAD).")
 @click.option("--run-id", help="Name of the run; the same name is never recorded twice.")
-@click.option("--attempt", type=click.IntRange(1), default=1, help="Attempt of the whole run.")
-@click.option("--shard", help="Part of the run, where several jobs share one run id.")
+@click.option("--attempt", type=click.IntRange(1), help="Attempt of the whole run (default: CI's).")
+@click.option("--shard", help="Part of the run, where several jobs share one id.")
 def append(
     reports: tuple[Path, ...],
     stream: str | None,
     durability: str | None,
     repository: Path | None,
-    **said: Any,
+    **more: Any,
 ) -> None:
     """Keep REPORTS; each is acknowledged by a line, and what was acknowledged is never lost."""
     from foretest.errors import BadReport
 
     config, git = _place(repository)
-    meta = _meta(config, git, **said)
+    meta = _meta(config, git, **more)
     opened, _ = _opened(config, stream, durability)
     try:
         for path in reports:
@@ -90,7 +90,13 @@ def append(
                 data = path.read_bytes()
             except OSError as error:
                 raise BadReport(f"{path} cannot be read: {error.strerror}.") from error
-            receipt = opened.append(data, meta(path))
+            said = meta(path)
+            if not said.origin.repository and not data.lstrip().startswith(b'{"format"'):
+                raise BadReport(
+                    f"{path} does not say which repository it belongs to, and here is none.",
+                    "Name it: --repository-key HOST/ORG/NAME.",
+                )
+            receipt = opened.append(data, said)
             again = ", known already" if receipt.duplicate else ""
             click.echo(f"{path} kept as {receipt.sequence} (level {receipt.level}{again})")
     finally:
@@ -265,29 +271,29 @@ def _meta(
     repository_key: str | None,
     commit: str | None,
     run_id: str | None,
-    attempt: int,
+    attempt: int | None,
     shard: str | None,
 ) -> Callable[[Path], Meta]:
     """What is known of every report of this call; a report of its own words wins."""
+    from dataclasses import replace
+
     from foretest.changes.git import Repository
     from foretest.changes.git import repository_key as key_here
     from foretest.ingest.stream import Meta
+    from foretest.remembering import origin_of
     from foretest.results.read import Origin
     from foretest.results.report import here
 
-    key, head = repository_key or config.repository, None
-    if git and not repository_key:
+    if git:
         repo = Repository.open(config.root)
-        key, head = key_here(config, repo), repo.head()
-    origin = Origin(
-        key,
-        commit,
-        head,
-        configuration=here(),
-        run_id=run_id or "",
-        attempt=attempt,
-        shard=shard,
-    )
+        key = repository_key or key_here(config, repo)
+        origin = origin_of(config, repo, key, commit, run_id)
+        if key != key_here(config, repo):  # of another repository: what is checked out says nothing
+            origin = replace(origin, head=None)
+    else:
+        key = repository_key or config.repository
+        origin = Origin(key, commit, configuration=here(), run_id=run_id or "")
+    origin = replace(origin, attempt=attempt or origin.attempt, shard=shard or origin.shard)
     return lambda path: Meta(origin, path.name)
 
 

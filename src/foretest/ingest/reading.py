@@ -63,7 +63,11 @@ class DeliveryReader:
         with tempfile.TemporaryDirectory(prefix="foretest-") as folder:
             path = Path(folder, name[-100:])
             path.write_bytes(delivery.report)
-            read = read_report(path, self._known(origin.repository), origin)
+            try:
+                read = read_report(path, self._known(origin.repository), origin)
+            except BadReport as error:  # the folder is nobody's business
+                said = error.message.replace(str(path), name)
+                raise BadReport(said, error.remedy) from error
         if read.ledger is None:
             return as_rows(read.run), read.skipped
         return RunRows(read.head, read.ledger.columns()), read.skipped
