@@ -103,7 +103,7 @@ def record(
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
     with lock(config.state / "record.lock"):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0
-        entry = _fold(config, repo, origin, notices)
+        entry = _fold(config, repo, origin.repository, notices)
         _catalogue(config, runs, entry)
         _clear(spooled)
     results = sum(len(run.results) for run in runs)
