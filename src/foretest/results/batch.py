@@ -97,9 +97,11 @@ class Entries:
 
 def steady(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with stable spellings; files stay as they are."""
-    name = pl.col("unit").str.split("::").list.last()
-    doubtful = name.str.contains(VOLATILE) | pl.col("parameters").str.contains(VOLATILE)
-    suspects = rows.select(doubtful.fill_null(value=False)).to_series().arg_true().to_list()
+    if not _any_volatile(rows["unit"]) and not _any_volatile(rows["parameters"]):
+        return rows
+    told = pl.col("unit", "parameters").str.contains(VOLATILE).fill_null(value=False)
+    doubtful = pl.any_horizontal(told)
+    suspects = rows.select(doubtful).to_series().arg_true().to_list()
     changed: dict[int, tuple[str, str | None]] = {}
     for index in suspects:
         written = (rows["unit"][index], rows["parameters"][index])
@@ -118,6 +120,10 @@ def steady(rows: pl.DataFrame) -> pl.DataFrame:
         marked["unit"].scatter(written_rows, pl.Series(units, dtype=pl.String)),
         marked["parameters"].scatter(written_rows, pl.Series(parameters, dtype=pl.String)),
     )
+
+
+def _any_volatile(texts: pl.Series) -> bool:
+    return bool(texts.str.join("\n").str.contains(VOLATILE).any())
 
 
 def _stable_spelling(unit: str, parameters: str | None) -> tuple[str, str | None]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
+from itertools import repeat
 from operator import or_
 from typing import IO
 
@@ -24,7 +26,7 @@ from foretest.results.dialects.rust import NEXTEST
 from foretest.results.joining import Units
 from foretest.results.lifting import Stretch, stretches
 from foretest.results.normalise import moment_of
-from foretest.results.xmlstream import Element
+from foretest.results.xmlstream import ILLEGAL, Element
 
 ROOTS = (b"<testsuites", b"<testsuite")
 """How a JUnit report begins, for whoever sniffs at formats."""
@@ -104,9 +106,9 @@ class _Reader:
             for position, element in among:
                 self._add(element, position, entries, self._dialect)
             parts.append(entries.frame())
-        rows = (
-            parts[0] if len(parts) == 1 else pl.concat(parts).sort("position", maintain_order=True)
-        )
+        rows = parts[0] if len(parts) == 1 else pl.concat(parts)
+        if not rows["position"].is_sorted():
+            rows = rows.sort("position", maintain_order=True)
         runner = bazel.RUNNER if self._reading.target else self._dialect.runner
         return Batch(runner, steady(rows), self._suites)
 
@@ -153,7 +155,7 @@ class _Reader:
     def _each(self, cases: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
         told = cases.drop("position", "skipped")
         spelled = [
-            self._spell({name: html.unescape(value) for name, value in case.items()}, dialect)
+            self._spell({name: _plain_text(value or "") for name, value in case.items()}, dialect)
             for case in told.iter_rows(named=True)
         ]
         return pl.DataFrame(spelled, {"unit": pl.String, "parameters": pl.String}, orient="row")
@@ -180,21 +182,24 @@ class _Reader:
         fresh = reduce(or_, differs)
         fresh[0] = True
         firsts = fresh.arg_true()
-        told = cases[firsts.to_list()]
+        told = [
+            cases[n].gather(firsts).to_list() if n in cases.columns else repeat("")
+            for n in ("classname", "file")
+        ]
         prefixes = [
-            self._prefix_of(row.get("classname") or "", row.get("file") or "", dialect)
-            for row in told.iter_rows(named=True)
+            self._prefix_of(*place, dialect) for place in zip(told[0], told[1], strict=False)
         ]
         return pl.Series(prefixes, dtype=pl.String).gather(fresh.cum_sum() - 1)
 
     def _prefix_of(self, classname: str, file: str, dialect: Dialect) -> str:
         place = (classname, file)
-        if place not in self._prefixes:
+        known = self._prefixes.get(place)
+        if known is None:
             if len(self._prefixes) >= _PREFIXES:
                 self._prefixes.clear()
-            clean = (html.unescape(part) for part in place)
-            self._prefixes[place] = dialect.prefix(self._reading.scene, *clean)
-        return self._prefixes[place]
+            known = dialect.prefix(self._reading.scene, _plain_text(classname), _plain_text(file))
+            self._prefixes[place] = known
+        return known
 
     def _join(self, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
         strange = (~rows["unit"].is_in(self._units.series)).arg_true()
@@ -229,6 +234,10 @@ class _Reader:
         entries.add(Case(unit, parameters, attempts, known), position)
 
     def _spell(self, case: Mapping[str, str], dialect: Dialect) -> Spelling:
+        if dialect is PYTEST and case.get("classname"):
+            name, parameters = dialect.split(case.get("name", ""))
+            prefix = self._prefix_of(case["classname"], case.get("file", ""), dialect)
+            return prefix + name, parameters
         spelling = dialect.spell(self._reading.scene, case)
         return bazel.inside(self._reading.target, spelling) if self._reading.target else spelling
 
@@ -246,6 +255,12 @@ class _Reader:
             return unit, False
         self._homes[prefix] = found.rpartition("::")[0]
         return found, True
+
+
+def _plain_text(value: str) -> str:
+    """An attribute as the parser gives it."""
+    text = html.unescape(value) if "&" in value else value
+    return text if text.isprintable() else re.sub(r"[\t\n]", " ", text).translate(ILLEGAL)
 
 
 def _split_marked(names: pl.Series, dialect: Dialect) -> pl.DataFrame:

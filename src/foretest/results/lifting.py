@@ -35,7 +35,7 @@ _LOG = re.compile(r"<(system-(?:out|err))>[^<]*</\1>\s*")
 _ENDS = ["/>", " />", "></testcase>"]
 _KEPT, _LEFT = '([^"<&]*)', '[^"<]*'
 _SKIPPED = r'\s*<skipped((?: [\w.:-]+="[^"<&]*")*) ?(?:/>|>[^<]*</skipped>)\s*</testcase>\s*'
-_SPECIAL = ["&", "<", "\ufffe", "\uffff", *map(chr, range(32))]
+_SPECIAL = r"[&<\x00-\x1f\x{fffe}\x{ffff}]"
 """What the parser changes or refuses in an attribute."""
 
 
@@ -45,7 +45,7 @@ class Stretch:
 
     `cases` has the attributes of TOLD that the report writes, `skipped` (the attributes of a case's
     mark for skipped tests, null where it has none) and `position`; `among` holds (position,
-    element). Positions order both.
+    element). Positions order both, and the rows of `cases` need not.
     """
 
     cases: pl.DataFrame | None
@@ -84,7 +84,8 @@ class _Sections:
                     self._held = text[max(start, len(text) - 2) :]
                     return "".join(parts)
                 start, self._until = end + 3, ""
-            begin = text.find("<!", start)
+            # The mark alone is rare and found at once, the pair is not.
+            begin = text.find("<!", start) if text.find("!", start) >= 0 else -1
             if begin < 0:
                 break
             if not final and len(text) - begin < len("<![CDATA["):
@@ -132,10 +133,14 @@ class _Lifter:
             return
         if self._shape is None:
             self._shape = _shape_of(text)
-        if self._shape is None or "<?" in text[text.find(CASE) :]:
+        first = text.find(CASE)
+        instructs = text.find("?", first) >= 0 and text.find("<?", first) >= 0
+        if self._shape is None or instructs:
             yield from self._parse(text)
             return
-        yield from self._woven(*self._shape.part(_LOG.sub("", text)))
+        if "<system-" in text:
+            text = _LOG.sub("", text)
+        yield from self._woven(*self._shape.part(text))
 
     def end(self) -> Iterator[Stretch]:
         """What the end of the file tells."""
@@ -205,13 +210,13 @@ class _Shape:
         found = groups.rename(names).with_columns(position=positions.cast(pl.UInt32))
         skipped = found["skipped"].is_not_null() & ~_special(found["name"])
         if skipped.any():
-            cases = pl.concat([cases, found.filter(skipped).select(cases.columns)]).sort("position")
+            cases = pl.concat([cases, found.filter(skipped).select(cases.columns)])
         rest = zip(positions.filter(~skipped), pieces.filter(~skipped), strict=True)
         return cases, [(at, CASE + piece if at else piece) for at, piece in rest if at or piece]
 
 
 def _special(values: pl.Series) -> pl.Series:
-    return values.str.contains_any(_SPECIAL).fill_null(value=True)
+    return values.str.contains(_SPECIAL).fill_null(value=True)
 
 
 def _shape_of(text: str) -> _Shape | None:

@@ -18,7 +18,7 @@ _TOKEN_LIMIT = 16 << 20
 CHUNK = 1 << 16
 
 _DECLARED = re.compile(rb"<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
-_ILLEGAL = dict.fromkeys(
+ILLEGAL = dict.fromkeys(
     [*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "\ufffd"
 )
 """Characters that XML cannot hold and careless writers print all the same."""
@@ -76,7 +76,7 @@ class Builder:
     def feed(self, text: str, final: bool = False) -> Iterator[Element]:
         """The elements that this piece of text ends or opens. Raises DamagedError."""
         problem: DamagedError | None = None
-        data = text.translate(_ILLEGAL).encode("utf-8")
+        data = text.translate(ILLEGAL).encode("utf-8")
         try:
             self._parser.Parse(data, final)
         except expat.ExpatError as error:

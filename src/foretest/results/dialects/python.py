@@ -11,6 +11,8 @@ from foretest.results.dialects.contract import Dialect, Scene, Spelling
 
 _MODULE = re.compile(r"(?:^|\.)(?:test_\w+|\w+_test)(?:\.|$)")
 """A test module within a dotted name, where the suite was given another name."""
+_CLASS = re.compile(r"\.(?=[A-Z])")
+"""Where classes begin: with a capital by PEP 8, which modules do not have."""
 
 
 def _tells(scene: Scene, case: Mapping[str, str]) -> bool:
@@ -31,12 +33,13 @@ def _prefix(scene: Scene, classname: str, file: str) -> str:
         dotted = file.removesuffix(".py").replace("/", ".")
         classes = classname.removeprefix(dotted).lstrip(".")
         return "::".join((file, *classes.split("."), "")) if classes else f"{file}::"
-    parts = classname.split(".") if classname else []
-    if not parts:
+    if not classname:
         return ""
-    # Classes begin with a capital by PEP 8, modules do not.
-    first = next((i for i, part in enumerate(parts) if i and part[:1].isupper()), len(parts))
-    return "::".join((f"{'/'.join(parts[:first])}.py", *parts[first:], ""))
+    first = _CLASS.search(classname)
+    if first is None:
+        return f"{classname.replace('.', '/')}.py::"
+    module, classes = classname[: first.start()], classname[first.end() :]
+    return f"{module.replace('.', '/')}.py::{classes.replace('.', '::')}::"
 
 
 def _split(name: str) -> Spelling:
