@@ -55,6 +55,8 @@ class Recipe:
     name: str
     url: str
     commit: str
+    licence: str
+    """SPDX name, as its licence file says at that commit."""
     install: tuple[str, ...] = ()
     pytest_args: tuple[str, ...] = ()
     lag: int = 50

@@ -171,7 +171,7 @@ def fit(arguments: argparse.Namespace) -> None:
                 "name": name,
                 "url": urls[name]["url"],
                 "commit": taught[name][0][0].store.commit,
-                "licence": urls[name].get("licence", "see the repository"),
+                "licence": urls[name]["licence"],
                 "changes": len({e.case_id for e in part}),
             }
             for name, part in sorted(real.items())
