@@ -73,7 +73,7 @@ class Machine:
 
     def __init__(self, system: str, project: Project, folder: Path, server: Path | None) -> None:
         self.system, self.project, self.folder, self.server = system, project, folder, server
-        self.home, self.shims = folder / "home", folder / "shims"
+        self.home, self.shims = folder / "user-home", folder / "shims"
         self.carried = folder / "carried"
         self._install_shims()
 
@@ -197,7 +197,7 @@ def _jenkins(build: Build, variables: dict[str, str]) -> Iterator[Step]:
     stages, post = template("jenkins").split("  post {")
     assert "always {" in post
     variables["FORETEST_MODE"] = "select" if build.request else "observe"
-    variables["FORETEST_STATE"] = "../../home/foretest-state/shop"
+    variables["FORETEST_STATE"] = "../../user-home/foretest-state/shop"
     for text, always in ((stages, False), (post, True)):
         for shell in re.findall(r"sh '''(.*?)'''", text, re.DOTALL):
             yield Step(shell, always)
@@ -418,7 +418,7 @@ def _in_teamcity(build: Build, place: Path) -> dict[str, str]:
         "TEAMCITY_BUILDCONF_NAME": "Tests",
         "BUILD_VCS_NUMBER": build.commit,
         "VENV": str(place / "venv"),
-        "FORETEST_STATE": "../../home/foretest-state/shop",
+        "FORETEST_STATE": "../../user-home/foretest-state/shop",
         "DEFAULT_BRANCH": str(not build.request).lower(),
         **_only(build, FORETEST_MODE="select"),
     }
