@@ -20,13 +20,17 @@ from foretest.changes.diff import read_change
 from foretest.changes.git import Repository
 from foretest.comparing import base_by_ci, before_push, context_of
 from foretest.config import Config, load_config, unread_settings
-from foretest.errors import ForetestError
+from foretest.errors import ForetestError, NoBundle
 from foretest.evidence.collect import stale_tests
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import DAY, build
-from foretest.features.query import query_of
+from foretest.features.query import Query, query_of
+from foretest.models.contract import Model
+from foretest.models.prioritiser import Prioritiser
 from foretest.models.risk import pretrained, size_of
+from foretest.recollection import SNAPSHOT, remembered
 from foretest.records import Budget, Choice, Selection, Why
+from foretest.results.report import here
 from foretest.selection.adapting import adapted, risk_row
 from foretest.selection.compose import select as compose
 from foretest.selection.everything import everything
@@ -101,7 +105,7 @@ def select(
 
     Where a confidence is asked for, it decides what runs: a budget can only cut that.
     """
-    bundle = read_bundle(config)
+    bundle = bundle_or_history(config)
     start, notice = base_of(repo, bundle.store, base, head)
     change = read_change(repo, start, None if head is None else repo.resolve(head))
     state = repo.state(change.head)
@@ -118,7 +122,7 @@ def select(
     selection = compose(
         query,
         bundle.store,
-        bundle.model,
+        model_for(query, bundle),
         Rules.of(config),
         budget,
         now,
@@ -134,6 +138,11 @@ def select(
         aim=aim,
     )
     return replace(selection, notices=(*selection.notices, *filter(None, notices)))
+
+
+def model_for(query: Query, bundle: Bundle) -> Model:
+    """The bundle's model; where nothing changed it has nothing to go by, but the past has."""
+    return bundle.model if query.files else Prioritiser()
 
 
 def base_of(
@@ -221,7 +230,7 @@ def explain(
 ) -> list[str]:
     """Sentences on why tests run for the last decision's change (or since `base`), or why not."""
     repo = Repository.open(config.root)
-    bundle = read_bundle(config)
+    bundle = bundle_or_history(config)
     if base is None:
         selection = decisions.load(config.state)
         base, head = selection.base, selection.head
@@ -279,6 +288,19 @@ def read_bundle(config: Config) -> Bundle:
     return bundles.read(config.bundle_path)
 
 
+def bundle_or_history(config: Config) -> Bundle:
+    """The bundle; where there is none, what the recorded runs alone make of one.
+
+    Raises NoBundle where there is neither, BadBundle, NewerBundle.
+    """
+    try:
+        return read_bundle(config)
+    except NoBundle:
+        if not (config.state / SNAPSHOT).exists():
+            raise
+        return remembered(config.state, replace(here(), flags=config.flags).key)
+
+
 def _kept(config: Config, selection: Selection) -> Selection:
     """Keep the decision; a disk that refuses it costs the explanation, not the selection."""
     try:
@@ -319,4 +341,4 @@ def _explainer(
         ages=fresh.ages,
         stale_after=config.max_coverage_age,
     )
-    return Explainer(query, bundle.store, frame, bundle.model)
+    return Explainer(query, bundle.store, frame, model_for(query, bundle))

@@ -8,9 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from foretest import bundle as bundles
 from foretest import decisions
 from foretest.changes.git import Repository, repository_key
@@ -35,6 +32,7 @@ from foretest.evidence.traced import TracedRun, read_traced
 from foretest.history import state as states
 from foretest.history.catalogue import FILE, BundleEntry, Catalogue
 from foretest.history.lake import Lake
+from foretest.recollection import SNAPSHOT, with_history
 from foretest.records import Configuration, Selection, TestRun
 from foretest.results.gathering import gather
 from foretest.results.joinrate import JoinRate, join_rate
@@ -103,7 +101,7 @@ def record(
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
     with lock(config.state / "record.lock"):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0
-        entry = _fold(config, repo, origin.repository, notices)
+        entry = _fold(config, repo, origin, notices)
         _catalogue(config, runs, entry)
         _clear(spooled)
     results = sum(len(run.results) for run in runs)
@@ -240,14 +238,14 @@ def _catalogue(config: Config, runs: Sequence[TestRun], bundle: BundleEntry | No
 
 
 def _fold(
-    config: Config, repo: Repository, repository: str, notices: list[str]
+    config: Config, repo: Repository, origin: Origin, notices: list[str]
 ) -> BundleEntry | None:
     """Bring history and coverage in the bundle up to what the lake and the spool hold.
 
     Returns the bundle that this made, None where there is none to bring on.
     """
     lake = Lake(config.state / "lake")
-    state = brought_on(lake, repository, config.state / "history.npz", notices)
+    state = brought_on(lake, origin.repository, config.state / SNAPSHOT, notices)
     found = sorted((config.state / SPOOL).glob("coverage*.jsonl*"))
     spooled = [path for path in found if path.suffix != DAMAGED]
     try:
@@ -255,7 +253,8 @@ def _fold(
             bundle = _bundle(config)
             if bundle is None:
                 return None
-            store = with_history(bundle.store, state)
+            place = (origin.configuration or configuration(config)).key
+            store = with_history(bundle.store, state, place)
             store, folded = _refreshed(store, spooled, repo, notices)
             digest = bundles.write(config.bundle_path, replace(bundle, store=store))
     except Busy:
@@ -312,22 +311,6 @@ def _clear(paths: Sequence[Path]) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink()
-
-
-def with_history(store: EvidenceStore, state: states.State) -> EvidenceStore:
-    """The store with what the recorded runs say; a test without a recorded run keeps its values."""
-    columns = state.aligned(store.tests, store.created_at)
-
-    def kept(name: str, old: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(np.isnan(columns[name]), old, columns[name])
-
-    return replace(
-        store,
-        runs=kept("runs", store.runs),
-        failures=kept("failures", store.failures),
-        last_failed_at=kept("last_failed_at", store.last_failed_at),
-        seconds=kept("p50", store.seconds),
-    )
 
 
 def _decision(config: Config, decision_id: str | None) -> Selection | None:

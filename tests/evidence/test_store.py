@@ -67,11 +67,19 @@ def test_an_empty_store_round_trips() -> None:
 
 def test_every_part_is_needed(store: EvidenceStore) -> None:
     arrays = store.to_arrays()
-    optional = {name for name in arrays if name.endswith(".weights")}
+    optional = {name for name in arrays if name.endswith(".weights")} | {"seconds_high", "past"}
     for name in arrays.keys() - optional:
         rest = {k: v for k, v in arrays.items() if k != name}
         with pytest.raises(BadBundle, match="foretest learn"):
             EvidenceStore.from_arrays(rest)
+
+
+def test_what_older_bundles_lack_is_unknown(store: EvidenceStore) -> None:
+    later = ("seconds_high", "past")
+    arrays = {name: part for name, part in store.to_arrays().items() if name not in later}
+    back = EvidenceStore.from_arrays(arrays)
+    assert np.isnan([back.seconds_high, back.past]).all()
+    assert len(back.past) == len(store.tests)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from foretest.errors import BadStore
 from foretest.history import state as states
 from foretest.history.rows import to_frame, to_unit_runs
 from foretest.history.state import HALF_LIFE, WINDOW, State, apply, fold, walk
-from foretest.history.unitrun import UnitRun, summarise
+from foretest.history.unitrun import UnitRun, configuration_key, summarise
 from foretest.records import Configuration, Outcome, Source, TestId, TestResult, TestRun
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -103,9 +103,8 @@ def test_columnar_merge_equals_the_simple_one(events: list[TestRun]) -> None:
 
 
 def same_rows(one: UnitRun, other: UnitRun) -> bool:
-    assert (one.key, one.place, one.when, one.recorded, one.units, one.version) == (
-        *(other.key, other.place, other.when, other.recorded, other.units, other.version),
-    )
+    for name in ("key", "place", "configuration", "when", "recorded", "units", "version"):
+        assert getattr(one, name) == getattr(other, name), name
     for name in ("ran", "bad", "flaky"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), name)
     np.testing.assert_allclose(one.seconds, other.seconds)
@@ -194,19 +193,51 @@ def test_a_rerun_that_passes_is_no_failure() -> None:
     assert value(fold(EMPTY, [run("1", BAD, GOOD)]), "failures") == 0
 
 
-def test_durations_are_robust_and_follow_change() -> None:
+def test_the_last_durations_are_kept_in_their_order() -> None:
     def timed(name: str, seconds: float) -> TestRun:
         return run(name, results=(TestResult(TestId("t.py", (), "t"), GOOD, seconds),))
 
     state = fold(EMPTY, [timed(str(i), 1.0) for i in range(9)] + [timed("slow", 900.0)])
-    assert value(state, "p50") == value(state, "p90") == 1.0
+    assert state.timings.in_order()[0, -2:].tolist() == [1.0, 900.0]
     state = fold(state, [timed(f"n{i}", 5.0) for i in range(WINDOW)])
-    assert value(state, "p50") == 5.0
+    assert state.timings.in_order().tolist() == [[5.0] * WINDOW]
+
+
+def test_durations_of_configurations_are_kept_apart() -> None:
+    def timed(name: str, system: str, test: str, seconds: float) -> TestRun:
+        results = (TestResult(TestId("t.py", (), test), GOOD, seconds),)
+        return run(name, results=results, configuration=Configuration(system, "3.11"))
+
+    events = [timed("1", "linux", "a", 1), timed("2", "win", "b", 9), timed("3", "win", "a", 3)]
+    kept = fold(EMPTY, [*events, timed("4", "linux", "a", 2)]).timings
+    assert kept.unit.tolist() == [0, 1, 0]
+    assert kept.timed.tolist() == [2, 1, 1]
+    assert kept.in_order()[:, -1].tolist() == [2, 9, 3]
+    assert kept.in_order()[0, -2] == 1
+    linux, win = (configuration_key(f"{system}/3.11") for system in ("linux", "win"))
+    assert kept.configuration.tolist() == [linux, win, win]
+
+
+def test_shares_of_the_last_runs_fade_run_by_run() -> None:
+    state = fold(EMPTY, [run("1", BAD), *(run(f"g{i}", GOOD) for i in range(3))])
+    assert value(state, "fast") == pytest.approx((1 - 0.5 ** (1 / 3)) / 2)
+    assert value(state, "fast") < value(fold(EMPTY, [run("1", GOOD), run("2", BAD)]), "fast")
+
+
+def test_a_snapshot_of_the_format_before_is_brought_on() -> None:
+    state = fold(EMPTY, [run("1", BAD), run("2", GOOD)])
+    about, arrays = states.to_parts(state)
+    old = {n: a for n, a in arrays.items() if n not in states.SPANS and "timings." not in n}
+    old["timed"] = np.array([2])
+    read = states.from_parts({**about, "format": 1}, old)
+    assert read.timings.configuration.tolist() == [0]
+    np.testing.assert_array_equal(read.timings.in_order(), state.timings.in_order())
+    assert apply(read, run("3", BAD)).columns["failures"].tolist() == [2]
 
 
 def test_parameters_of_a_unit_add_up() -> None:
     results = tuple(TestResult(TestId("t.py", (), "t", str(i)), GOOD, 2.0) for i in range(3))
-    assert value(fold(EMPTY, [run("1", results=results)]), "p50") == 6.0
+    assert fold(EMPTY, [run("1", results=results)]).timings.in_order()[0, -1] == 6.0
 
 
 def test_an_older_state_is_not_changed_by_what_follows() -> None:

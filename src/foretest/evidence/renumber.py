@@ -45,6 +45,8 @@ def on_tests(store: EvidenceStore, units: tuple[str, ...]) -> EvidenceStore:
         failures=_pick(store.failures, place, known, 0.0),
         last_failed_at=_pick(store.last_failed_at, place, known, np.nan),
         seconds=_pick(store.seconds, place, known, np.nan),
+        seconds_high=_pick(store.seconds_high, place, known, np.nan),
+        past=_pick(store.past, place, known, np.nan),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -58,7 +58,16 @@ class EvidenceStore:
     last_failed_at: Doubles
     """Seconds since 1970, NaN = never."""
     seconds: Doubles
-    """Median duration of each test, NaN = unknown."""
+    """What each test usually takes, NaN = unknown."""
+    seconds_high: Doubles = field(default_factory=lambda: np.zeros(0))
+    """What it takes at most in nine runs of ten, NaN = unknown."""
+    past: Doubles = field(default_factory=lambda: np.zeros(0))
+    """Points by past results alone (`models.prioritiser`), NaN = no run was recorded."""
+
+    def __post_init__(self) -> None:
+        for name in _LATER:
+            if self.tests and not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(len(self.tests), np.nan))
 
     @cached_property
     def test_index(self) -> dict[str, int]:
@@ -125,6 +134,7 @@ class EvidenceStore:
             parts |= {name: tuple(arrays[name]) for name in _TEXTS}
             parts |= {name: SparseRows.from_arrays(arrays, name) for name in _ROWS}
             parts |= {name: np.asarray(arrays[name], kind) for name, kind in _NUMBERS.items()}
+            parts |= {n: np.asarray(arrays[n], np.float64) for n in _LATER if n in arrays}
             parts["created_at"] = float(arrays["created_at"][0])
             parts["text"] = TextIndex.from_arrays(arrays, "text")
             parts["graph"] = SymbolGraph.from_arrays(arrays, "graph")
@@ -151,7 +161,7 @@ class EvidenceStore:
         for name, (rows, shape) in shapes.items():
             if (rows.n_rows, rows.n_columns) != shape:
                 raise ValueError(f"'{name}' has the wrong shape")
-        per_test = ("coverage_commit", "test_symbols_digest", *_HISTORY)
+        per_test = ("coverage_commit", "test_symbols_digest", *_HISTORY, *_LATER)
         wrong = [name for name in per_test if len(getattr(self, name)) != tests]
         if len(self.import_time) != symbols:
             wrong.append("import_time")
@@ -166,6 +176,8 @@ _TEXT = ("repository", "commit")
 _TEXTS = ("tests", "symbols", "coverage_commits", "files", "test_symbols_digest")
 _ROWS = ("coverage", "imports", "cochange")
 _HISTORY = ("runs", "failures", "last_failed_at", "seconds")
+_LATER = ("seconds_high", "past")
+"""Not in every bundle: all unknown where they are missing."""
 _NUMBERS: dict[str, Any] = {
     "import_time": np.bool_,
     "coverage_commit": np.int32,

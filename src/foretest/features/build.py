@@ -244,6 +244,7 @@ def _history(store: EvidenceStore, now: float) -> dict[str, Column]:
         "fail_rate": np.where(store.runs > 0, rate, np.nan),
         "days_since_failure": days,
         "runs": store.runs,
+        "past": store.past,
         "seconds": store.seconds,
     }
     return {name: column.astype(np.float32) for name, column in columns.items()}

@@ -121,6 +121,13 @@ CATALOGUE: tuple[Feature, ...] = (
         "Days from the last failure to now.",
     ),
     Feature("runs", "history", 0, "", "Recorded runs of the test."),
+    Feature(
+        "past",
+        "history",
+        1,
+        "no run was recorded",
+        "Points by past results alone: failures of late, of the tests beside, newness, duration.",
+    ),
     Feature("seconds", "cost", 0, "never measured", "Median seconds of the test."),
     Feature("test_words", "cost", 0, "the test's text is unknown", "Number of words in the test."),
     Feature("change_files", "change", 0, "", "Changed files; the same for every test."),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from foretest.history.unitrun import UnitRun, place_key, run_key
+from foretest.history.unitrun import UnitRun, configuration_key, place_key, run_key
 from foretest.records import Configuration, Outcome, Source, TestId, TestResult, TestRun
 
 _TIME = pl.Datetime("us", "UTC")
@@ -188,6 +188,7 @@ def to_unit_runs(frame: pl.DataFrame) -> Iterator[UnitRun]:
             bad=bad[start:end],
             flaky=flaky[start:end],
             seconds=seconds[start:end],
+            configuration=configuration_key(configuration),
             version=head["sequence"],
         )
         start = end

@@ -2,7 +2,7 @@
 
 Events are applied in the order they were received. A late one (it occurred earlier than what is
 already folded in) counts with the weight of its age; the moments of last failure and last sight
-never go back; durations and flips follow the order of receipt.
+never go back; durations, flips and shares of the last runs follow the order of receipt.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from numpy.typing import NDArray
 
 from foretest.durable import writing
 from foretest.errors import BadStore
+from foretest.history.timings import ANY, WINDOW, Stopwatch, Timings
 from foretest.history.unitrun import UnitRun, summarise
 from foretest.records import TestRun
 
 HALF_LIFE = 30 * 86_400.0
 """Seconds after which a result counts half in the decayed failure rate."""
-WINDOW = 16
-"""Durations remembered of each unit: quantiles over them follow changes and shrug off outliers."""
+SPANS = {"fast": 3.0, "middle": 10.0, "slow": 40.0}
+"""Shares of failed runs, each with the runs after which one counts half."""
 PRIOR_RUNS = 10.0
 PRIOR_RATE = 0.01
 """A unit with few runs is taken to fail like this share of this many runs."""
 
-_FORMAT = 1
+_FORMAT = 2
+_ONE_CONFIGURATION = 1
+"""The format before: durations a unit, in the order of the units, and no shares."""
 Array = NDArray[Any]
 Event = TypeVar("Event", TestRun, UnitRun)
 
@@ -45,7 +48,7 @@ _COLUMNS: dict[str, tuple[str, object]] = {
     "last_seen": ("float64", np.nan),
     "last_place": ("uint64", 0),  # hash of commit and configuration of the last run received
     "last_bad": ("bool", False),
-    "timed": ("int64", 0),  # durations ever folded in: the next goes to `timed % WINDOW`
+    **dict.fromkeys(SPANS, ("float64", 0.0)),
 }
 
 
@@ -57,16 +60,14 @@ class State:
     version: int
     units: tuple[str, ...]
     columns: dict[str, Array]
-    durations: NDArray[np.float32]
-    """[n_units, WINDOW] seconds, a ring per unit; NaN where there is none yet."""
+    timings: Timings
     seen: NDArray[np.uint64]
     """Keys of the runs folded in, in order."""
 
     @classmethod
     def empty(cls, repository: str) -> State:
         columns = {name: np.zeros(0, kind) for name, (kind, _) in _COLUMNS.items()}
-        none = np.zeros((0, WINDOW), np.float32)
-        return cls(repository, -1, (), columns, none, np.zeros(0, np.uint64))
+        return cls(repository, -1, (), columns, Timings.empty(), np.zeros(0, np.uint64))
 
     def failure_rate(self, now: float) -> NDArray[np.float64]:
         """Decayed share of failures as of `now`, drawn to the prior where little is known."""
@@ -75,14 +76,6 @@ class State:
         bad = np.nan_to_num(self.columns["weight_bad"] * fade)
         return np.asarray((bad + PRIOR_RATE * PRIOR_RUNS) / (runs + PRIOR_RUNS))
 
-    def seconds(self, quantile: float = 0.5) -> NDArray[np.float64]:
-        """Quantile of each unit's recent durations; NaN where none is known."""
-        ordered = np.sort(self.durations.astype(np.float64), axis=1)  # NaN sorts to the end
-        count = np.isfinite(ordered).sum(axis=1)
-        place = np.maximum(np.ceil(quantile * count).astype(np.int64) - 1, 0)
-        picked = np.take_along_axis(ordered, place[:, None], axis=1)[:, 0]
-        return np.asarray(np.where(count > 0, picked, np.nan))
-
     def aligned(self, units: Sequence[str], now: float) -> dict[str, NDArray[np.float64]]:
         """Columns for the given units, in their order; a unit without history is NaN throughout."""
         index = {unit: i for i, unit in enumerate(self.units)}
@@ -90,7 +83,7 @@ class State:
         plain = ("runs", "failures", "flips", "last_failed_at", "last_seen")
         values = {name: self.columns[name].astype(np.float64) for name in plain}
         values["failure_rate"] = self.failure_rate(now)
-        values["p50"], values["p90"] = self.seconds(0.5), self.seconds(0.9)
+        values |= {name: self.columns[name] for name in SPANS}
         if not self.units:
             return {name: np.full(len(rows), np.nan) for name in values}
         return {name: np.where(rows < 0, np.nan, v[rows]) for name, v in values.items()}
@@ -123,7 +116,7 @@ class _Folder:
         self._repository, self._version = state.repository, state.version
         self._index = {unit: i for i, unit in enumerate(state.units)}
         self._columns = {name: values.copy() for name, values in state.columns.items()}
-        self._durations = state.durations.copy()
+        self._watch = Stopwatch(state.timings)
         self._seen = dict.fromkeys(state.seen.tolist())
 
     def state(self) -> State:
@@ -133,7 +126,7 @@ class _Folder:
             self._version,
             tuple(self._index),
             {name: values[:count].copy() for name, values in self._columns.items()},
-            self._durations[:count].copy(),
+            self._watch.timings(),
             np.array(list(self._seen), np.uint64),
         )
 
@@ -148,17 +141,15 @@ class _Folder:
     def _rows(self, units: Sequence[str]) -> NDArray[np.int64]:
         index = self._index
         rows = np.fromiter((index.setdefault(u, len(index)) for u in units), np.int64, len(units))
-        missing = len(index) - len(self._durations)
-        if missing > 0:
-            self._grow(max(missing, len(self._durations) // 2))
+        room = len(self._columns["runs"])
+        if len(index) > room:
+            self._grow(max(len(index) - room, room // 2))
         return rows
 
     def _grow(self, more: int) -> None:
         for name, (kind, initial) in _COLUMNS.items():
             fresh = np.full(more, initial, kind)
             self._columns[name] = np.concatenate((self._columns[name], fresh))
-        fresh = np.full((more, WINDOW), np.nan, np.float32)
-        self._durations = np.concatenate((self._durations, fresh))
 
     def _add(self, run: UnitRun, rows: NDArray[np.int64]) -> None:
         column = self._columns
@@ -174,7 +165,10 @@ class _Folder:
         column["last_place"][rows] = run.place
         column["last_bad"][rows] = bad
         self._decay(rows, bad, run.when)
-        self._time(rows, run.seconds[run.ran])
+        for name, span in SPANS.items():
+            kept = 0.5 ** (1 / span)
+            column[name][rows] = column[name][rows] * kept + bad * (1 - kept)
+        self._watch.add(rows, run.configuration, run.seconds[run.ran])
 
     def _decay(self, rows: NDArray[np.int64], bad: NDArray[np.bool_], when: float) -> None:
         """Sums with weights by age commute, so a late run counts as if it had come in time."""
@@ -186,13 +180,6 @@ class _Folder:
         column["weight"][rows] = column["weight"][rows] * old + new
         column["weight_bad"][rows] = column["weight_bad"][rows] * old + new * bad
         column["weight_at"][rows] = at
-
-    def _time(self, rows: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
-        known = np.isfinite(seconds)
-        rows = rows[known]
-        timed = self._columns["timed"]
-        self._durations[rows, timed[rows] % WINDOW] = seconds[known]
-        timed[rows] += 1
 
 
 def _fade(age: Array) -> Array:
@@ -208,26 +195,42 @@ def to_parts(state: State) -> tuple[dict[str, Any], dict[str, Array]]:
         "window": WINDOW,
         "units": list(state.units),
     }
-    return about, {**state.columns, "durations": state.durations, "seen": state.seen}
+    timings = {f"timings.{name}": column for name, column in state.timings.parts().items()}
+    durations = {"durations": state.timings.seconds}
+    return about, {**state.columns, **timings, **durations, "seen": state.seen}
 
 
 def from_parts(about: dict[str, Any], arrays: dict[str, Array]) -> State:
     """The state that `to_parts` took apart. Raises BadStore where the parts do not fit together."""
     try:
-        if about["format"] != _FORMAT or about["window"] != WINDOW:
+        if about["format"] not in (_FORMAT, _ONE_CONFIGURATION) or about["window"] != WINDOW:
             raise BadStore("The history snapshot has another format.", _REBUILD)
         units = tuple(str(unit) for unit in about["units"])
+        arrays = arrays if about["format"] == _FORMAT else _brought_on(len(units), arrays)
         columns = {n: np.asarray(arrays[n], kind) for n, (kind, _) in _COLUMNS.items()}
-        durations = np.asarray(arrays["durations"], np.float32)
+        parts = {n.removeprefix("timings."): a for n, a in arrays.items() if "timings." in n}
+        timings = Timings.of_parts(parts, arrays["durations"])
         seen = np.asarray(arrays["seen"], np.uint64)
-        shapes = {values.shape for values in columns.values()} | {durations.shape[:1]}
-        if shapes != {(len(units),)} or durations.shape[1:] != (WINDOW,) or seen.ndim != 1:
-            raise ValueError(shapes)
-        return State(
-            str(about["repository"]), int(about["version"]), units, columns, durations, seen
-        )
+        if {values.shape for values in columns.values()} != {(len(units),)} or seen.ndim != 1:
+            raise ValueError("columns differ in length")
+        if len(timings.unit) and not 0 <= timings.unit.min() <= timings.unit.max() < len(units):
+            raise ValueError("a duration belongs to no unit")
+        return State(str(about["repository"]), int(about["version"]), units, columns, timings, seen)
     except (KeyError, TypeError, ValueError) as error:
         raise BadStore("The history snapshot is damaged.", _REBUILD) from error
+
+
+def _brought_on(n: int, arrays: dict[str, Array]) -> dict[str, Array]:
+    """Parts of the format before: its durations count for any configuration, its shares are 0."""
+    timed = np.flatnonzero(np.asarray(arrays["timed"]) > 0)
+    return {
+        **arrays,
+        **{name: np.zeros(n) for name in SPANS},
+        "timings.unit": timed,
+        "timings.configuration": np.full(len(timed), ANY, np.uint64),
+        "timings.timed": np.asarray(arrays["timed"])[timed],
+        "durations": np.asarray(arrays["durations"])[timed],
+    }
 
 
 _REBUILD = "Delete it: it is rebuilt from the recorded results."

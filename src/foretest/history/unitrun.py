@@ -32,6 +32,8 @@ class UnitRun:
     """Attempts of one parameter set disagree within this run."""
     seconds: NDArray[np.float64]
     """Sum over parameter sets of the last known duration; NaN where none is known."""
+    configuration: int = 0
+    """64-bit hash of the configuration alone; durations of different ones are kept apart."""
     version: int = -1
     """Lake version at which it was received; -1 where it does not come from the lake."""
 
@@ -48,6 +50,10 @@ def run_key(repository: str, run_id: str, attempt: int, shard: str | None) -> in
 
 def place_key(commit: str | None, configuration: str) -> int:
     return hash64(commit, configuration) if commit else 0
+
+
+def configuration_key(configuration: str) -> int:
+    return hash64(configuration)
 
 
 def summarise(run: TestRun, version: int = -1) -> UnitRun:
@@ -69,6 +75,7 @@ def summarise(run: TestRun, version: int = -1) -> UnitRun:
         bad=np.array([c[1] for c in columns], np.bool_),
         flaky=np.array([c[2] for c in columns], np.bool_),
         seconds=np.array([c[3] for c in columns], np.float64),
+        configuration=configuration_key(run.configuration.key),
         version=version,
     )
 

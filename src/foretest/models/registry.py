@@ -8,6 +8,7 @@ from typing import Any
 from foretest.errors import BadModel, ForetestError
 from foretest.models.contract import Model
 from foretest.models.formula import Formula
+from foretest.models.prioritiser import Prioritiser
 from foretest.models.ranker import Ranker
 
 
@@ -34,5 +35,6 @@ def _read_ranker(data: Mapping[str, Any]) -> Ranker:
 
 MODELS: Mapping[str, Callable[[Mapping[str, Any]], Model]] = {
     "formula": Formula.from_json,
+    "prioritiser": Prioritiser.from_json,
     "ranker": _read_ranker,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,42 @@ def score(
         first_seconds=end,
         apfd=1 - (place + 0.5) / order.size,
         apfdc=1 - (end - own / 2) / suite if suite else 1.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """One order where every failing test tells of a fault of its own, all of severity 1."""
+
+    apfd: float
+    """Average percentage of faults detected, by place (Rothermel, Untch, Chu and Harrold 2001)."""
+    apfdc: float
+    """The same by time (Elbaum, Malishevsky and Rothermel 2001)."""
+    napfd: tuple[float, ...]
+    """For each budget, normalised APFD (Qu, Cohen and Woolf 2007): what is cut detects nothing."""
+
+
+def faults(order: Order, seconds: Seconds, targets: Mask, shares: Sequence[float] = ()) -> Faults:
+    """Judge `order` (all tests, first to last) by all of its failing tests.
+
+    `shares` are budgets of suite time for NAPFD; the order is cut where the next test does not fit.
+    Raises ValueError where no test is a target.
+    """
+    places = np.flatnonzero(targets[order])
+    if not places.size:
+        raise ValueError("no failing test among the tests judged")
+    n, m = order.size, places.size
+    cost = seconds[order]
+    ends, suite = np.cumsum(cost), float(seconds.sum())
+    waited = (ends - cost / 2)[places].sum() / (m * suite) if suite else 0.0
+    cut = [prefix(order, seconds, share * suite).size for share in shares]
+    found = [places[places < ran] for ran in cut]
+    return Faults(
+        apfd=float(1 - (places + 1).sum() / (n * m) + 1 / (2 * n)),
+        apfdc=float(1 - waited),
+        napfd=tuple(
+            float(f.size / m - (f + 1).sum() / (n * m) + f.size / m / (2 * n)) for f in found
+        ),
     )
 
 

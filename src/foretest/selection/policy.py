@@ -189,6 +189,12 @@ def _stale(store: EvidenceStore, rules: Rules, freshness: Freshness, verdict: Ve
     if not store.tests:
         verdict.run_all = verdict.run_all or "nothing has been learnt yet"
         verdict.notices.append("All tests run: the bundle knows no tests. Run 'foretest learn'.")
+    elif not store.commit:
+        verdict.run_all = verdict.run_all or "no evidence links tests to code yet"
+        verdict.notices.append(
+            "All tests run, in the order of past results: nothing links them to code yet. "
+            "Run 'foretest learn'."
+        )
     elif freshness.age > most:
         verdict.run_all = verdict.run_all or "the evidence is too old"
         verdict.notices.append(

@@ -104,6 +104,12 @@ WORDS: dict[str, Words] = {
     "runs": Words(
         "it has run {:,.0f} times", "it has run {:,.0f} times", "no run of it is recorded"
     ),
+    "past": Words(
+        "it or tests beside it failed of late, or it is new",
+        "it and the tests beside it seldom failed of late",
+        "nothing in its past speaks for a failure",
+        "no run of it is recorded",
+    ),
     "seconds": Words(
         "it takes {:.2g} s", "it takes {:.2g} s", "it takes no time", "its time is unknown"
     ),
