@@ -83,7 +83,7 @@ def test_the_report_shows_what_was_judged_and_what_was_not():
     assert len(report.first_failures) == 2 * len({row.strategy for row in report.rows})
     assert {case.case_id for case in report.cases} == {"undone-abc-0", "other"}
     assert all(case.rank and case.reason for case in report.cases)
-    assert report.notices[0] == "1 change broke an import: in no figure."
+    assert report.notices[0] == "1 change broke an import, which any run shows: in no figure."
     assert ALL not in {row.slice for row in report.slices}
     ours = next(line for line in replayed.lines if (line.slice, line.strategy) == (ALL, "foretest"))
     assert ours.wall_median >= 1.5  # 9.5 seconds of suite, 8 of them in tests

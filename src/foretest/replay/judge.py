@@ -43,8 +43,8 @@ SLICES = (ALL, UNTOUCHED, MODIFIED, ADDED, MODULE, UNSEEN, SINGLE, FAULTS, ELSEW
 """In the order in which tables show them."""
 
 NOT_COUNTED = {
-    "collection": "broke the collection",
-    "import": "broke an import",
+    "collection": "broke the collection, which any run shows",
+    "import": "broke an import, which any run shows",
     "timeout": "ran out of time",
     "crash": "crashed the test process",
     "none-failed": "failed no test",
