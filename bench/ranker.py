@@ -3,9 +3,11 @@
     python -m bench.ranker table [--intervals] [--published] [--only unseen] [NAME...]
     python -m bench.ranker calibration
     python -m bench.ranker fit
+    python -m bench.ranker likelihood
 
 `table` fits, for each repository, a ranker on all the others, and judges it beside the formula and
 the oracle. `fit` writes the ranker that foretest ships, with its lineage, and its figures.
+`likelihood` writes the likelihoods of the formula's scores, and prints how they are kept.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,9 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.campaign import FACTS, FRESH, HERE, LAGGED, lessons_of, names_in
+from foretest.durable import write_text
 from foretest.models.formula import Formula
-from foretest.models.pretrained import RANKER
-from foretest.models.ranker import Ranker
+from foretest.models.pretrained import LIKELIHOOD, RANKER, write_likelihoods
+from foretest.models.ranker import Calibration, Ranker, as_probability, base_logit
 from foretest.replay.account import apart
 from foretest.replay.compare import as_lines, compare_verdicts
 from foretest.replay.judge import ALL, UNTOUCHED, Setting, judge
@@ -33,9 +36,10 @@ from foretest.replay.published.rankers import published as published_rankers
 from foretest.replay.strategies import OURS, STRATEGIES, by_model
 from foretest.replay.table import Verdict, as_text, tabulate
 from foretest.selection.policy import Freshness
-from foretest.training.crossfit import fit_calibrated, left_out
+from foretest.training.crossfit import calibration_of, fit_calibrated, left_out
 from foretest.training.examples import Example, dropped, examples_of, several_edits
 from foretest.training.fit import Recipe
+from foretest.training.probabilities import brier, log_loss
 
 LEARNED = "learned ranker"
 CHOSEN_ON = (
@@ -49,7 +53,11 @@ JOINED, JOINED_WEIGHT = 0.25, 0.5
 and what each of these counts."""
 SHIPPED = HERE.parent / "src" / "foretest" / "models" / "pretrained" / RANKER
 
+SCORES = HERE.parent / "src" / "foretest" / "models" / "pretrained" / LIKELIHOOD
+
 Taught = tuple[Lesson, Freshness]
+ByRepository = Mapping[str, np.ndarray]
+"""A number for each test of each faulty change, by repository."""
 
 
 def lessons(facts: Path, names: Sequence[str]) -> dict[str, list[Taught]]:
@@ -145,19 +153,88 @@ def calibration(arguments: argparse.Namespace) -> None:
     """Stated probability against what happened, on repositories left out."""
     _, real, extra = corpus(arguments)
     rankers = left_out(real, recipe_of(arguments), Formula(), extra)
-    stated = np.concatenate(
-        [rankers[name].predict(e.frame) for name, part in real.items() for e in part]
+    stated = {
+        name: np.concatenate([rankers[name].predict(e.frame) for e in part])
+        for name, part in real.items()
+    }
+    failed = {name: np.concatenate([e.failed for e in part]) for name, part in real.items()}
+    print("\n".join(reliability(stated, failed)))
+
+
+def reliability(stated: ByRepository, failed: ByRepository) -> Iterator[str]:
+    """Stated against observed by bin: over all tests, and in the repositories most apart."""
+    pooled, happened = (
+        np.concatenate([part[name] for name in stated]) for part in (stated, failed)
     )
-    failed = np.concatenate([e.failed for part in real.values() for e in part])
-    edges = (0.0, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
-    print(f"{'stated':>16} {'tests':>10} {'mean stated':>12} {'failed':>8}")
-    for low, high in pairwise(edges):
-        there = (stated >= low) & (stated < high if high < 1 else stated <= 1)
-        if there.any():
-            print(
-                f"{low:7.4f}..{high:7.4f} {there.sum():10,} {stated[there].mean():12.4%} "
-                f"{failed[there].mean():8.4%}"
+    yield f"{'stated':>16} {'tests':>10} {'mean stated':>12} {'failed':>8}  by repository"
+    for low, high in pairwise((0.0, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)):
+
+        def there(values: np.ndarray, low: float = low, high: float = high) -> np.ndarray:
+            return (values >= low) & (values < high if high < 1 else values <= 1)
+
+        if (inside := there(pooled)).any():
+            each = [failed[name][there(p)].mean() for name, p in stated.items() if there(p).any()]
+            yield (
+                f"{low:7.4f}..{high:7.4f} {inside.sum():10,} {pooled[inside].mean():12.4%} "
+                f"{happened[inside].mean():8.4%}  {min(each):.1%} to {max(each):.1%} in {len(each)}"
             )
+
+
+# --- what the formula's scores are worth ---
+
+
+def likelihood(arguments: argparse.Namespace) -> None:
+    """Write the likelihoods of the formula's scores; print them against repositories left out.
+
+    Coverage is lagged, which is what everyday use meets. Every test of every faulty change counts
+    alike, so that repositories with many changes weigh most.
+    """
+    model, names = Formula(), names_in(arguments.facts)
+    real = {
+        name: examples(list(lessons_of(arguments.facts, [name], LAGGED)), name) for name in names
+    }
+    real = {name: part for name, part in real.items() if part}
+    raw = {
+        name: base_logit(np.concatenate([model.predict(e.frame) for e in part]))
+        for name, part in real.items()
+    }
+    failed = {
+        name: np.concatenate([e.failed for e in part]).astype(np.float64)
+        for name, part in real.items()
+    }
+    lineage = {
+        "command": "python -m bench.ranker likelihood",
+        "what": "P(a test fails | the change breaks something)",
+        "model": model.to_json(),
+        "coverage": "lagged: of some fifty commits before the state that was tried",
+        "changes": {name: len(part) for name, part in real.items()},
+        "tests": int(sum(map(len, raw.values()))),
+    }
+    write_text(arguments.out, write_likelihoods(model, _mapped(raw, failed), lineage))
+    print(
+        f"{arguments.out.name}: {sum(map(len, real.values())):,} changes, {len(real)} repositories"
+    )
+    stated, constant = {}, {}
+    for name in real:
+        others = [other for other in real if other != name]
+        made = _mapped(*({other: part[other] for other in others} for part in (raw, failed)))
+        stated[name] = as_probability(made.log_odds(raw[name]))
+        share = float(np.concatenate([failed[other] for other in others]).mean())
+        constant[name] = np.full(len(raw[name]), share)
+    print("\n" + "\n".join(reliability(stated, failed)) + "\n")
+    outcome = np.concatenate(list(failed.values()))
+    for label, given in (("likelihood", stated), ("one share for every test", constant)):
+        pooled, one = np.concatenate(list(given.values())), np.ones(len(outcome))
+        scores = brier(pooled, outcome, one), log_loss(pooled, outcome, one)
+        print(f"{label:>24}: Brier score {scores[0]:.4f}, log loss {scores[1]:.4f}")
+
+
+def _mapped(raw: ByRepository, failed: ByRepository) -> Calibration:
+    pooled = (np.concatenate(list(part.values())) for part in (raw, failed))
+    made = calibration_of(*pooled)
+    if made is None:
+        raise SystemExit("The kept changes say nothing about the formula's scores.")
+    return made
 
 
 def fit(arguments: argparse.Namespace) -> None:
@@ -218,8 +295,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     making = verbs.add_parser("fit", help="write the ranker that is shipped")
     making.add_argument("--out", type=Path, default=SHIPPED)
     making.set_defaults(verb=fit)
-    for verb in (showing, checking, making):
+    mapping = verbs.add_parser("likelihood", help="write what the formula's scores are worth")
+    mapping.add_argument("--out", type=Path, default=SCORES)
+    mapping.set_defaults(verb=likelihood)
+    for verb in (showing, checking, making, mapping):
         verb.add_argument("--facts", type=Path, default=FACTS)
+    for verb in (showing, checking, making):
         verb.add_argument("--no-augment", dest="augment", action="store_false")
         verb.add_argument("--objective", choices=("binary", "lambdarank"))
         verb.add_argument("--rounds", type=int)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -83,3 +85,9 @@ def predict(model: Model, frame: FeatureFrame) -> Scores:
             "Run 'foretest learn' again; report it if it stays.",
         )
     return scores
+
+
+def identity(model: Model) -> str:
+    """Name and digest of a scoring model: of equal identity are models that score alike."""
+    text = json.dumps(model.to_json(), sort_keys=True)
+    return f"{model.name}:{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"

@@ -109,7 +109,7 @@ class Ranker:
     @cached_property
     def prior(self) -> float:
         """The probability where the features' contributions are level."""
-        return float(_probability(self._log_odds(np.array([self._level])))[0])
+        return float(as_probability(self._log_odds(np.array([self._level])))[0])
 
     def raw(self, frame: FeatureFrame) -> Floats:
         """The score before calibration, float64[n]: what a calibration is fitted on."""
@@ -118,7 +118,7 @@ class Ranker:
         return raw + start if self.start_from_base else raw
 
     def predict(self, frame: FeatureFrame) -> Scores:
-        return _probability(self._log_odds(self.raw(frame))).astype(np.float32)
+        return as_probability(self._log_odds(self.raw(frame))).astype(np.float32)
 
     def terms(self, frame: FeatureFrame) -> dict[str, Scores]:
         """Each feature's contribution to the raw score, as log-odds of the calibrated probability.
@@ -214,7 +214,8 @@ def log_odds(probability: NDArray[np.floating]) -> Floats:
     return odds
 
 
-def _probability(odds: Floats) -> Floats:
+def as_probability(odds: Floats) -> Floats:
+    """The probability of these log-odds, float64[n]."""
     # Both branches stay finite: exp only ever sees what is not positive.
     small = np.exp(-np.abs(odds))
     return np.where(odds >= 0, 1.0, small) / (1.0 + small)
