@@ -359,7 +359,8 @@ def shard_lines(told: Sequence[Week], table: Table) -> Iterator[str]:
         for name in found[0][1]:
             best = "longest first on the true times"
             parts = [(week.configuration, m[name], m[best]) for week, m in found]
-            yield f"  {name:42s} {table.ratio(parts)}"
+            less = [(week.configuration, m[OURS] - m[name], m[best]) for week, m in found]
+            yield f"  {name:42s} {table.ratio(parts)}   foretest less it {table.ratio(less)}"
 
 
 def main() -> None:

@@ -15,14 +15,14 @@ from foretest.features.history import NAMES
 Floats = NDArray[np.float64]
 
 WEIGHTS: Mapping[str, float] = {
-    "fast": 4.0,
-    "middle": 2.7,
-    "slow": 0.9,
-    "near_middle": 0.7,
-    "near_slow": 0.3,
-    "young": 3.4,
-    "new": 1.2,
-    "seconds": 0.5,
+    "fast": 4.78,
+    "middle": 2.87,
+    "slow": 0.42,
+    "near_middle": 0.17,
+    "near_slow": 0.94,
+    "young": 3.14,
+    "new": 1.47,
+    "seconds": 0.58,
 }
 """What each column of `features.history` counts, as fitted by `python -m bench.coleman fit`."""
 LEVEL = 5.0
