@@ -226,6 +226,8 @@ class Choice:
     inclusion: float
     reason: str = ""
     """A short sentence in the user's words."""
+    likelihood: float | None = None
+    """P(the test fails | the change breaks something), 0..1; None where nothing tells it."""
 
 
 class Basis(StrEnum):

@@ -11,7 +11,8 @@ import pytest
 from foretest.evidence.store import EvidenceStore, empty
 from foretest.features.build import build
 from foretest.features.query import FileFacts, Query, query_of
-from foretest.models.formula import Formula
+from foretest.models.formula import Constants, Formula
+from foretest.models.pretrained import likelihood
 from foretest.records import Budget, Change, FileChange, FileStatus, Hunk, Selection, Symbol, Why
 from foretest.selection.compose import predicted_seconds, select
 from foretest.selection.explanation import Explainer
@@ -188,3 +189,24 @@ def test_where_nothing_changed_only_rules_choose(store: EvidenceStore, now: floa
     assert any("Nothing changed" in notice for notice in nothing.notices)
     everything = run(store, now, Query(), budget=Budget(share=1.0))
     assert len(everything.chosen) == len(store.tests)
+
+
+def test_every_known_test_has_the_likelihood_of_its_score(store: EvidenceStore, now: float) -> None:
+    new = FileFacts(
+        "tests/test_x.py", FileStatus.ADDED, touched=(Symbol("tests/test_x.py", "test_x"),)
+    )
+    selection = run(store, now, Query((TOUCHED, new)), budget=Budget(share=0.3))
+    fresh, *known = sorted(
+        (*selection.chosen, *selection.rest), key=lambda c: (c.why is not Why.NEW, c.score)
+    )
+    assert (fresh.why, fresh.likelihood) == (Why.NEW, None)
+    stated = likelihood(Formula(), np.array([c.score for c in known], np.float32))
+    assert stated is not None
+    assert [c.likelihood for c in known] == stated.tolist() == sorted(stated.tolist())
+    assert {c.likelihood != c.score for c in known} == {True}
+
+
+def test_without_a_map_no_likelihood_is_made_up(store: EvidenceStore, now: float) -> None:
+    other = Formula(Constants(text=0.8))
+    made = select(CHANGE, store, other, Rules(), Budget(share=0.3), now, "d1")
+    assert {c.likelihood for c in (*made.chosen, *made.rest)} == {None}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from foretest.client import read_selection
 from foretest.errors import BadConfiguration
-from foretest.records import Budget, Choice, Selection, Why
+from foretest.records import Basis, Budget, Choice, Promise, Selection, Why
 from foretest.selection.formats import (
     FORMATS,
     LONGEST_EXPRESSION,
@@ -156,3 +161,45 @@ def test_json_that_lacks_a_part_is_refused(key: str) -> None:
     del data[key]
     with pytest.raises(KeyError):
         selection_from_json(data)
+
+
+def promised() -> dict[str, Any]:
+    promise = Promise(0.9, 0.85, Basis.OWN, 30, threshold=0.2, cut=True)
+    return selection_to_json(replace(selection(), promise=promise))
+
+
+def test_json_of_an_older_version_names_no_likelihood() -> None:
+    data = selection_to_json(selection())
+    for choice in (*data["chosen"], *data["rest"]):
+        del choice["likelihood"]
+    assert selection_from_json(data) == selection()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, 2.5, True, "1", [0.5]])
+@pytest.mark.parametrize("name", ["asked", "made", "threshold", "groups"])
+def test_a_promise_that_cannot_be_is_refused(name: str, value: object) -> None:
+    data = promised()
+    assert selection_from_json(data).promise == Promise(0.9, 0.85, Basis.OWN, 30, 0.2, cut=True)
+    data["promise"][name] = value
+    with pytest.raises((TypeError, ValueError)):
+        selection_from_json(data)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1, "1", None])
+@pytest.mark.parametrize("name", ["score", "seconds", "inclusion"])
+def test_a_choice_that_cannot_be_is_refused(name: str, value: object) -> None:
+    data = selection_to_json(selection())
+    data["rest"][0][name] = value
+    with pytest.raises((TypeError, ValueError)):
+        selection_from_json(data)
+
+
+def test_a_file_with_such_a_promise_runs_everything(tmp_path: Path) -> None:
+    for value in (math.nan, math.inf, 2.5, -1):
+        data = promised()
+        data["promise"]["made"] = value
+        path = tmp_path / "s.json"
+        path.write_text(json.dumps(data))
+        found = read_selection(path)
+        assert found.run_all
+        assert "cannot be read" in found.notices[0]

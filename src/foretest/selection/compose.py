@@ -13,6 +13,7 @@ from foretest.evidence.store import EvidenceStore
 from foretest.features.build import build
 from foretest.features.query import Query
 from foretest.models.contract import Model, Scores, predict
+from foretest.models.pretrained import likelihood
 from foretest.records import Budget, Choice, Promise, Selection, Why
 from foretest.selection.budget import BALANCED, Allocation, Strategy, choose, limit_seconds
 from foretest.selection.explanation import UNLINKED, Explainer
@@ -61,7 +62,8 @@ def select(
     frame = build(
         query, store, now, ages=fresh.ages, stale_after=rules.max_coverage_age, only=wanted
     )
-    suite = _Suite(store, predict(model, frame), verdict)
+    scores = predict(model, frame)
+    suite = _Suite(store, scores, verdict, likelihood(model, scores))
     allowed, aim = _limits(query, budget, verdict, aim)
     least = None if aim is None or verdict.run_all else aim.threshold or 0.0
     given = choose(
@@ -123,11 +125,16 @@ def widened(budget: Budget, factor: float) -> Budget:
 class _Suite:
     """The store's tests and, behind them, the new ones: one numbering for all that may run."""
 
-    def __init__(self, store: EvidenceStore, scores: Scores, verdict: Verdict) -> None:
+    def __init__(
+        self, store: EvidenceStore, scores: Scores, verdict: Verdict, likelihoods: Scores | None
+    ) -> None:
         self.verdict = verdict
         self.known, new = len(store.tests), len(verdict.new)
         self.names = [*store.tests, *verdict.new]
         self.scores = np.append(scores, np.ones(new, np.float32))
+        told: list[float | None] = [] if likelihoods is None else likelihoods.tolist()
+        # Nothing is known of a new test, and nothing of any without a calibrated score.
+        self.likelihoods = told + [None] * (len(self.names) - len(told))
         self.seconds = predicted_seconds(np.append(store.seconds, np.full(new, np.nan)))
         self.always = np.append(verdict.always, np.ones(new, bool))
         self.rows = np.flatnonzero(np.append(verdict.present, np.ones(new, bool)))
@@ -179,7 +186,8 @@ class _Suite:
     ) -> Iterable[Choice]:
         names = [self.names[row] for row in rows.tolist()]
         scores, seconds = self.scores[rows].tolist(), self.seconds[rows].tolist()
-        return map(Choice, names, why, scores, seconds, inclusion, reason)
+        likely = [self.likelihoods[row] for row in rows.tolist()]
+        return map(Choice, names, why, scores, seconds, inclusion, reason, likely)
 
 
 def _overspent(given: Allocation, suite: _Suite) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -224,6 +225,8 @@ def selection_to_json(selection: Selection) -> dict[str, Any]:
 
 def selection_from_json(data: Mapping[str, Any]) -> Selection:
     """Undo `selection_to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+    budget, promise = data["budget"], data.get("promise")
+    seconds = budget["seconds"]
     return Selection(
         decision_id=str(data["decision_id"]),
         repository=str(data["repository"]),
@@ -233,23 +236,25 @@ def selection_from_json(data: Mapping[str, Any]) -> Selection:
         rest=tuple(_choice(c) for c in data["rest"]),
         run_all=bool(data["run_all"]),
         notices=tuple(str(notice) for notice in data["notices"]),
-        budget=Budget(data["budget"]["share"], data["budget"]["seconds"]),
+        budget=Budget(
+            _share_or_none(budget["share"]), None if seconds is None else _number(seconds)
+        ),
         bundle=str(data["bundle"]),
         state=str(data.get("state", "")),  # decisions of an older version name none
-        promise=_promise(data.get("promise")),
+        promise=None if promise is None else _promise(promise),
     )
 
 
-def _promise(data: Mapping[str, Any] | None) -> Promise | None:
-    if data is None:
-        return None
-    threshold = data["threshold"]
+def _promise(data: Mapping[str, Any]) -> Promise:
+    groups = data["groups"]
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 0:
+        raise ValueError(f"{groups!r} is no number of groups")
     return Promise(
-        asked=float(data["asked"]),
-        made=float(data["made"]),
+        asked=_share(data["asked"]),
+        made=_share(data["made"]),
         basis=Basis(data["basis"]),
-        groups=int(data["groups"]),
-        threshold=None if threshold is None else float(threshold),
+        groups=groups,
+        threshold=_share_or_none(data["threshold"]),
         cut=bool(data["cut"]),
     )
 
@@ -258,8 +263,28 @@ def _choice(data: Mapping[str, Any]) -> Choice:
     return Choice(
         str(data["test"]),
         Why(data["why"]),
-        float(data["score"]),
-        float(data["seconds"]),
-        float(data["inclusion"]),
+        _share(data["score"]),
+        _number(data["seconds"]),
+        _share(data["inclusion"]),
         str(data["reason"]),
+        _share_or_none(data.get("likelihood")),  # older decisions name none
     )
+
+
+def _number(value: Any) -> float:
+    """A finite number that is not negative; JSON as Python reads it knows others."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    if not 0 <= value < math.inf:  # NaN fails both comparisons
+        raise ValueError(f"{value!r} is out of range")
+    return float(value)
+
+
+def _share(value: Any) -> float:
+    if _number(value) > 1:
+        raise ValueError(f"{value!r} is not within 0 and 1")
+    return float(value)
+
+
+def _share_or_none(value: Any) -> float | None:
+    return None if value is None else _share(value)
