@@ -1,6 +1,6 @@
 """The failure ranker: trains it on the kept facts, and judges it on repositories it never saw.
 
-    python -m bench.ranker table [--intervals] [--published] [--only unseen] [NAME...]
+    python -m bench.ranker table [--intervals] [--published] [NAME...]
     python -m bench.ranker calibration
     python -m bench.ranker fit
     python -m bench.ranker likelihood
@@ -132,21 +132,27 @@ def table(arguments: argparse.Namespace) -> None:
     taught, real, extra = corpus(arguments)
     rankers = left_out(real, recipe_of(arguments), Formula(), extra)
     wanted = names_in(arguments.facts, arguments.names)
-    if arguments.only == "unseen":
-        wanted = [name for name in wanted if name not in CHOSEN_ON]
     judged = {name: part for name, part in taught.items() if name in wanted}
+    unseen = [name for name in judged if name not in CHOSEN_ON]
     for place, kind in enumerate((FRESH, LAGGED)):
         counts: Counter[str] = Counter()
         verdicts = list(verdicts_of(judged, rankers, place, counts, arguments.published))
         print(f"=== {kind} ===\n")
-        print(as_text(tabulate(verdicts, OURS), arguments.intervals))
-        if arguments.repositories:
-            each = [replace(v, slice=v.repository) for v in verdicts if v.slice == ALL]
-            print("\n" + as_text(tabulate(each, OURS), arguments.intervals))
-        for part in (ALL, UNTOUCHED):
-            comparison = compare_verdicts(verdicts, LEARNED, OURS, part)
-            print(f"\n{part}: " + "\n".join(as_lines(comparison, LEARNED, "formula")))
+        show(verdicts, arguments)
+        if 0 < len(unseen) < len(judged):
+            print(f"\n=== {kind}, repositories that nothing was chosen on ===\n")
+            show([v for v in verdicts if v.repository in unseen], arguments)
         print("\n" + "\n".join(apart(counts)) + "\n", flush=True)
+
+
+def show(verdicts: Sequence[Verdict], arguments: argparse.Namespace) -> None:
+    print(as_text(tabulate(verdicts, OURS), arguments.intervals))
+    if arguments.repositories:
+        each = [replace(v, slice=v.repository) for v in verdicts if v.slice == ALL]
+        print("\n" + as_text(tabulate(each, OURS), arguments.intervals))
+    for part in (ALL, UNTOUCHED):
+        comparison = compare_verdicts(verdicts, LEARNED, OURS, part)
+        print(f"\n{part}: " + "\n".join(as_lines(comparison, LEARNED, "formula")))
 
 
 def calibration(arguments: argparse.Namespace) -> None:
@@ -287,7 +293,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     showing.add_argument("--intervals", action="store_true", help="with 95%% intervals")
     showing.add_argument("--repositories", action="store_true", help="each repository, too")
     showing.add_argument("--published", action="store_true", help="with published recipes")
-    showing.add_argument("--only", choices=("all", "unseen"), default="all")
     showing.add_argument("names", nargs="*", metavar="NAME")
     showing.set_defaults(verb=table)
     checking = verbs.add_parser("calibration", help="stated probabilities against outcomes")
