@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from foretest.features.catalogue import FEATURES
 from foretest.features.frame import FeatureFrame
@@ -47,13 +51,29 @@ def test_constants_survive_json_and_reject_nonsense() -> None:
             Constants.from_json(wrong)
 
 
-def test_terms_say_what_a_part_adds_to_the_odds() -> None:
-    zero = dict.fromkeys(FEATURES, 0.0)
-    values = {**zero, "bm25": 0.5, "coverage_share": 1.0, "coverage_rarity": 0.5}
-    frame = FeatureFrame(1, {n: np.array([v], np.float32) for n, v in values.items()})
-    terms = {name: float(term[0]) for name, term in Formula().terms(frame).items()}
-    with_, without = score(bm25=0.5, coverage_share=1, coverage_rarity=0.5), score(bm25=0.5)
-    odds = with_ / (1 - with_) / (without / (1 - without))
-    assert np.exp(terms["coverage_share"]) == pytest.approx(odds, rel=1e-4)
-    assert terms["bm25"] > 0
+def frame_of(*rows: dict[str, float]) -> FeatureFrame:
+    columns = {n: np.array([row.get(n, 0.0) for row in rows], np.float32) for n in FEATURES}
+    return FeatureFrame(len(rows), columns)
+
+
+SHARE = st.floats(0.0, 1.0, width=32) | st.just(math.nan)
+
+
+@given(st.lists(st.fixed_dictionaries(dict.fromkeys(Formula().inputs, SHARE)), min_size=1))
+def test_terms_add_up_to_the_log_odds_above_the_prior(rows: list[dict[str, float]]) -> None:
+    frame, model = frame_of(*rows), Formula()
+    terms = sum(model.terms(frame).values())
+    scores = np.maximum(model.predict(frame).astype(np.float64), model.prior)
+    known = scores < 1 - 1e-4  # nearer to 1, a score in 32 bits no longer tells its log-odds
+    odds = scores[known] / (1 - scores[known]) / (model.prior / (1 - model.prior))
+    assert np.exp(terms[known]) == pytest.approx(odds, rel=2e-2)
+
+
+def test_terms_follow_the_evidence_and_none_takes_away() -> None:
+    strong, weak = {"coverage_share": 1.0, "coverage_rarity": 0.5}, {"bm25": 0.2}
+    terms = {
+        name: float(term[0]) for name, term in Formula().terms(frame_of({**strong, **weak})).items()
+    }
+    assert terms["coverage_share"] > terms["bm25"] > 0
     assert terms["cochange"] == 0
+    assert not any(Formula().terms(frame_of({}))[name][0] for name in terms)

@@ -15,7 +15,8 @@ from foretest.features.catalogue import FEATURES
 from foretest.features.frame import FeatureFrame
 from foretest.features.query import FileFacts, Query
 from foretest.models.contract import BASE, Model
-from foretest.models.formula import Formula
+from foretest.models.formula import Constants, Formula
+from foretest.models.pretrained import likelihood
 from foretest.records import Budget, Symbol
 from foretest.selection.compose import select
 from foretest.selection.explanation import KINDS, UNLINKED, Explainer
@@ -67,23 +68,48 @@ def test_what_has_a_direction_says_which(feature: str) -> None:
 # The line that ends an explanation.
 
 
+LINE = re.compile(
+    r"(?P<word>likelihood|score) (below |above )?(?P<own>[\d.]+)( %)?"
+    r"( if the change breaks anything)? \((score (below )?[\d.]+; )?(below )?(?P<level>[\d.]+)( %)? where nothing speaks for or "
+    r"against a test\): (?P<told>.+)"
+)
+
+
 @every_model
-def test_the_line_names_the_score_and_what_moved_it(
+def test_the_factors_lead_from_where_nothing_speaks_to_what_is_stated(
     store: EvidenceStore, now: float, model: Model
 ) -> None:
     made = explainer(store, now, model)
     for row, name in enumerate(store.tests):
-        line = made.moved(row)
-        score = float(model.predict(made.frame)[row])
-        word, level = ("likelihood", 100 * score) if model.calibrated else ("score", score)
-        found = re.match(rf"{word} (below )?([\d.]+)", line)
-        assert found, line
-        if found[1]:
-            assert score < 0.001
-        else:
-            assert float(found[2]) == pytest.approx(level, rel=0.05), name
-        for sign, factor in re.findall(r"([+-]) [^(]+ \(x([\d.e+-]+)\)", line):
+        found = LINE.fullmatch(made.moved(row))
+        assert found, made.moved(row)
+        score = model.predict(made.frame)[row : row + 1]
+        stated = likelihood(model, score)
+        assert (found["word"] == "score") == (stated is None)
+        exact = float(score[0] if stated is None else stated[0])
+        unit = 1.0 if stated is None else 100.0
+        if "below" not in found[0]:
+            assert float(found["own"]) / unit == pytest.approx(exact, rel=0.05), name
+        factors = re.findall(r"([+-]) [^(]+ \(x([\d.e+-]+)\)", found["told"])
+        for sign, factor in factors:
             assert (float(factor) > 1) == (sign == "+")
+        level = float(found["level"]) / unit
+        product = level / (1 - level) * math.prod(float(factor) for _, factor in factors)
+        if exact > 1e-3:  # what is not told is worth no word; the rest is rounding
+            assert product == pytest.approx(exact / (1 - exact), rel=0.25), found[0]
+
+
+def test_a_score_without_a_map_is_called_a_score(store: EvidenceStore, now: float) -> None:
+    line = explainer(store, now, Formula(Constants(text=0.8))).moved(0)
+    assert line.startswith("score 0.")
+    assert "likelihood" not in line
+
+
+def test_what_is_left_of_the_way_is_told_together(store: EvidenceStore, now: float) -> None:
+    names = [n for n in FEATURES if KINDS.get(n, n) == n or n in ("bm25", "bm25_name", "cochange")]
+    line = told(store, now, 0, **dict.fromkeys(names, 1.0))[1]
+    assert line.count("(x") == 6
+    assert line.endswith(f", + all else (x{math.exp(len(names) - 5):.2g})")
 
 
 def test_the_formula_speaks_of_what_raised_it(store: EvidenceStore, now: float) -> None:
@@ -95,12 +121,17 @@ def test_the_formula_speaks_of_what_raised_it(store: EvidenceStore, now: float) 
 
 def test_a_left_out_test_hears_what_speaks_against_it(store: EvidenceStore, now: float) -> None:
     line = explainer(store, now, ranker()).moved(6)
-    assert re.search(r"- its? (enters none of|shares no word|imports lead|enters nothing)", line), line
+    assert re.search(r"- its? (enters none of|shares no word|imports lead|enters nothing)", line), (
+        line
+    )
 
 
-def test_where_nothing_moves_it_that_is_said(store: EvidenceStore, now: float) -> None:
-    assert explainer(store, now, Formula()).moved(6) == (
-        "score 0 (0.005 where nothing speaks for or against a test): nothing that is known moves it"
+def test_below_the_prior_little_or_nothing_links_it(store: EvidenceStore, now: float) -> None:
+    line = explainer(store, now, Formula()).moved(6)
+    assert re.fullmatch(
+        r"likelihood [\d.]+ % if the change breaks anything \(score 0; [\d.]+ % where nothing "
+        r"speaks for or against a test\): - little or nothing links it to the change \(x0\.\d+\)",
+        line,
     )
 
 
@@ -162,12 +193,12 @@ def test_what_weighs_most_and_has_a_sentence_comes_first(store: EvidenceStore, n
 def test_features_of_a_kind_count_as_one(store: EvidenceStore, now: float) -> None:
     line = told(store, now, 0, coverage_share=0.7, coverage_rarity=-0.2, coverage_focus=0.1)[1]
     assert line == (
-        "likelihood 20 % (10 % where nothing speaks for or against a test): "
-        "+ it enters 100% of what changed (x1.8)"
+        "likelihood 20 % if the change breaks anything (10 % where nothing speaks for or against "
+        "a test): + it enters 100% of what changed (x1.8)"
     )
 
 
 def test_small_terms_are_not_worth_a_word(store: EvidenceStore, now: float) -> None:
     assert told(store, now, 0, bm25=0.05, runs=-0.05)[1].endswith("nothing that is known moves it")
     many = dict.fromkeys((name for name in FEATURES if not name.startswith("coverage")), 1.0)
-    assert told(store, now, 0, **many)[1].count("(x") == 5
+    assert told(store, now, 0, **many)[1].count("(x") == 6

@@ -133,16 +133,21 @@ class Formula:
         return np.clip(1 - spared, 0, 1)
 
     def terms(self, frame: FeatureFrame) -> dict[str, Column]:
-        """For each part the score's log-odds, less those that it would have without the part."""
-        # In these logarithms a noisy-or is a sum.
+        """Each part's share of the score's log-odds above those of the prior; they add up to it.
+
+        The shares are those of Aumann and Shapley (1974): in its logarithms a noisy-or is a sum, so
+        the log-odds depend on the sum of the evidence alone, and each part's share is its portion
+        of the sum.
+        """
         evidence = {
             name: -np.log1p(-np.minimum(part, 1 - 1e-6).astype(np.float64))
             for name, part in self.parts(frame).items()
         }
         joined = sum(evidence.values(), np.zeros(frame.size))
+        above = _log_odds(joined) - _log_odds(np.zeros(1))
+        each = np.divide(above, joined, out=np.zeros_like(joined), where=joined > 0)
         return {
-            FEATURE_OF[name]: (_log_odds(joined) - _log_odds(joined - part)).astype(np.float32)
-            for name, part in evidence.items()
+            FEATURE_OF[name]: (part * each).astype(np.float32) for name, part in evidence.items()
         }
 
     def to_json(self) -> dict[str, Any]:

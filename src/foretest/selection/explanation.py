@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,8 @@ from foretest.features.build import entries, seen_symbols, text_query
 from foretest.features.frame import FeatureFrame
 from foretest.features.query import Query
 from foretest.models.contract import Model, predict
+from foretest.models.pretrained import likelihood
+from foretest.models.ranker import log_odds
 from foretest.records import MODULE_LEVEL
 from foretest.selection.wording import clause
 
@@ -45,6 +47,9 @@ CLARITY = 8.0
 MOST_TERMS = 5
 NOTABLE = math.log(1.1)
 """What moves the odds by less is not worth a word."""
+NEUTRAL = "where nothing speaks for or against a test"
+GIVEN = "if the change breaks anything"
+"""What every likelihood is conditional on: it was fitted to changes by which a test failed."""
 UNLINKED = "little or nothing links it to the change"
 
 
@@ -78,17 +83,38 @@ class Explainer:
         ]
 
     def moved(self, row: int) -> str:
-        """The score of one test and what moved it, in one line."""
+        """The score of one test and what moved it, in one line.
+
+        The factors multiply from the odds where nothing speaks for or against a test to its own.
+        """
         frame = self.frame.take(np.array([row]))
         score = float(predict(self.model, frame)[0])
-        terms = [
-            f"{'+' if effect > 0 else '-'} {clause(name, value, effect)} (x{math.exp(effect):.2g})"
-            for name, value, effect in self._notable(frame)
-        ]
-        told = ", ".join(terms) if terms else "nothing that is known moves it"
-        word, write = ("likelihood", _percent) if self.model.calibrated else ("score", _small)
-        level = write(self.model.prior)
-        return f"{word} {write(score)} ({level} where nothing speaks for or against a test): {told}"
+        terms = {name: float(term[0]) for name, term in self.model.terms(frame).items()}
+        stated = likelihood(self.model, np.array([score, self.model.prior], np.float32))
+        if stated is None:
+            start = f"score {_small(score)} ({_small(self.model.prior)} {NEUTRAL})"
+            return f"{start}: {self._told(frame, terms, sum(terms.values()))}"
+        own, level = stated.tolist()
+        by = "" if self.model.calibrated else f"score {_small(score)}; "
+        start = f"likelihood {_percent(own)} {GIVEN} ({by}{_percent(level)} {NEUTRAL})"
+        if self.model.calibrated:
+            return f"{start}: {self._told(frame, terms, sum(terms.values()))}"
+        # The map bends the odds of scores: each term keeps its share of the way.
+        whole, total = float(np.diff(log_odds(stated[::-1]))[0]), sum(terms.values())
+        bent = {name: term * whole / total for name, term in terms.items()} if total else terms
+        return f"{start}: {self._told(frame, bent, whole)}"
+
+    def _told(self, frame: FeatureFrame, terms: Mapping[str, float], whole: float) -> str:
+        """What moved one test's log-odds by `whole`, each with its factor on the odds."""
+        told = self._notable(frame, terms)
+        parts = [(clause(name, value, effect), effect) for name, value, effect in told]
+        left = whole - sum(effect for _, effect in parts)
+        if abs(left) >= NOTABLE:
+            parts.append(("all else" if parts or left > 0 else UNLINKED, left))
+        return (
+            ", ".join(f"{'+' if by > 0 else '-'} {say} (x{math.exp(by):.2g})" for say, by in parts)
+            or "nothing that is known moves it"
+        )
 
     def sentences(self, row: int) -> tuple[str, ...]:
         """All that is known for one test, the strongest first; what is unknown comes last."""
@@ -121,12 +147,14 @@ class Explainer:
                 return told
         return UNLINKED
 
-    def _notable(self, frame: FeatureFrame) -> list[tuple[str, float, float]]:
+    def _notable(
+        self, frame: FeatureFrame, terms: Mapping[str, float]
+    ) -> list[tuple[str, float, float]]:
         """(feature, value, effect) of what moved this one score most; features of a kind count as
         one, which the strongest of them speaks for."""
         kinds: dict[str, list[tuple[float, str]]] = {}
-        for name, term in self.model.terms(frame).items():
-            kinds.setdefault(KINDS.get(name, name), []).append((float(term[0]), name))
+        for name, term in terms.items():
+            kinds.setdefault(KINDS.get(name, name), []).append((term, name))
         told = []
         for members in kinds.values():
             effect = sum(member for member, _ in members)
@@ -288,6 +316,8 @@ def _listed(parts: Iterable[str]) -> str:
 
 
 def _percent(share: float) -> str:
+    if share > 0.9995:  # three digits would say that it is certain
+        return "above 99.9 %"
     return f"{100 * share:.3g} %" if share >= 1e-4 else "below 0.01 %"
 
 
