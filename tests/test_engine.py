@@ -148,12 +148,15 @@ def test_explaining_names_reasons_for_and_against(project: Project) -> None:
     config = load_config(project.root)
     runs = engine.explain(config, TAX)
     assert "runs, place" in runs[0]
-    assert re.match(r"    score [\d.]+ \(.*\): \+ it shares words with the change \(x", runs[-1])
+    assert re.match(
+        r"    likelihood [\d.]+ % if .* \(score .*\): \+ it shares words with the change \(x",
+        runs[-1],
+    )
     out = engine.explain(config, "TestTake::test_too_many")
     assert "is left out" in out[0]
     assert re.match(r"    (it runs from a budget of|nothing less than the whole)", out[-2])
     assert out[-2].endswith("; this one was 30 %")
-    assert out[-1].startswith("    score ")
+    assert out[-1].startswith("    likelihood ")
     assert "No test matches" in engine.explain(config, "nowhere")[0]
 
 
@@ -166,7 +169,7 @@ def test_a_learned_model_decides_and_explains(project: Project) -> None:
     assert TAX in names(selection)
     done = project.foretest("explain", TAX).check().out
     assert re.search(
-        r"^    likelihood [\d.]+ % \(.* % where nothing speaks .*\): \+ it ", done, re.M
+        r"^    likelihood [\d.]+ % if .* \(.* % where nothing speaks .*\): \+ it ", done, re.M
     )
     left = project.foretest("explain", selection.rest[-1].test).check().out
     assert re.search(r"^    likelihood .*- its? (shares|enters|imports)", left, re.M)

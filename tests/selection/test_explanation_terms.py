@@ -70,8 +70,8 @@ def test_what_has_a_direction_says_which(feature: str) -> None:
 
 LINE = re.compile(
     r"(?P<word>likelihood|score) (below |above )?(?P<own>[\d.]+)( %)?"
-    r"( if the change breaks anything)? \((score (below )?[\d.]+; )?(below )?(?P<level>[\d.]+)( %)? where nothing speaks for or "
-    r"against a test\): (?P<told>.+)"
+    r"( if the change breaks anything)? \((score (below )?[\d.]+; )?(below )?(?P<level>[\d.]+)"
+    r"( %)? where nothing speaks for or against a test\): (?P<told>.+)"
 )
 
 

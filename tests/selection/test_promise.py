@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -338,6 +339,9 @@ def test_where_nothing_can_be_promised_all_run_and_it_is_said(
     assert {c.why for c in selection.chosen} == {Why.RUN_ALL}
     assert any("18 faulty commits here" in notice for notice in selection.notices)
     assert sentence(selection) == "promise (95 % asked): nothing is left out."
+    other = replace(selection.chosen[-1], why=Why.OTHER_SHARD)
+    part = replace(selection, chosen=selection.chosen[:-1], rest=(other,))
+    assert sentence(part) == ("promise, all shards together (95 % asked): nothing is left out.")
     cut = run(store, now, aim_at(0.95, [even(18)]), budget=Budget(seconds=0.25))
     assert cut.rest
     assert not cut.run_all

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from foretest.records import Choice, Selection, Why
-from foretest.selection.promise import Calibration, percent
+from foretest.records import Budget, Choice, Selection, Why
+from foretest.selection.promise import Calibration
 
 SCORED = frozenset({Why.SCORE, Why.EXPLORED, Why.OTHER_SHARD})
 """What runs for its score or by a draw, and not by a rule."""
+WHOLE = "nothing less than the whole suite holds it"
 
 
 def shortfall(
@@ -22,14 +23,30 @@ def shortfall(
     """
     if choice.why is not Why.OVER_BUDGET or selection.run_all:
         return ""
-    least = selection.promise.threshold if selection.promise else None
-    if least is not None and choice.score < least:
-        return _by_level(selection, choice, known)
+    held, given = _held(selection, choice, explore), _given(selection)
+    if not _below(selection, choice):
+        return f"it runs from a budget of {held} on{given}" if held else f"{WHOLE}{given}"
+    if selection.budget == Budget():
+        return f"it runs {_by_level(selection, choice, known)}"
+    return f"it runs {_by_level(selection, choice, known)}, and {_enough(held)}{given}"
+
+
+def _enough(held: str) -> str:
+    return f"the budget is {held} or more" if held else WHOLE
+
+
+def _held(selection: Selection, choice: Choice, explore: float) -> str:
+    """The least budget that holds a test, in words; empty where none below the whole suite does."""
     needed, suite = seconds_needed(selection, choice, explore), selection.suite_seconds
     if needed >= suite:
-        return f"nothing less than the whole suite holds it{_given(selection)}"
-    share = f"{_up(100 * needed / suite)} % of suite time ({_up(needed)} s)"
-    return f"it runs from a budget of {share} on{_given(selection)}"
+        return ""
+    return f"{_up(100 * needed / suite)} % of suite time ({_up(needed)} s)"
+
+
+def _below(selection: Selection, choice: Choice) -> bool:
+    """Whether the level asked for does without a test, whatever the budget."""
+    least = selection.promise.threshold if selection.promise else None
+    return least is not None and choice.score < least
 
 
 def seconds_needed(selection: Selection, choice: Choice, explore: float) -> float:
@@ -38,6 +55,8 @@ def seconds_needed(selection: Selection, choice: Choice, explore: float) -> floa
     Never too small; it may be too large by what the draw took from before it.
     """
     least = selection.promise.threshold if selection.promise else None
+    if _below(selection, choice):
+        least = 0.0  # how far a higher level lowers it is open: all that comes before may run
     ruled = sum(c.seconds for c in selection.chosen if c.why not in SCORED)
     scored = selection.chosen_seconds - ruled
     scored += sum(c.seconds for c in selection.rest if c.why is Why.OTHER_SHARD)
@@ -53,12 +72,26 @@ def seconds_needed(selection: Selection, choice: Choice, explore: float) -> floa
 def _by_level(selection: Selection, choice: Choice, known: Sequence[Calibration]) -> str:
     promise = selection.promise
     basis = [each for each in known if promise is not None and each.basis is promise.basis]
-    told = "it runs where a higher level is asked for (--confidence)"
     if not basis:
-        return told
+        return "where a higher level is asked for (--confidence)"
     # Beyond this level the threshold can no longer lie above the test's score.
-    level = basis[0].level(math.nextafter(choice.score, math.inf))
-    return f"it runs where more than {percent(level)} is asked for (--confidence)"
+    beyond = basis[0].level(math.nextafter(choice.score, math.inf))
+    asked = _share_up(beyond)
+    told = f"where more than {asked:g} % is asked for (--confidence)"
+    if asked >= 100:
+        told = "where 100 % is asked for (--confidence)"
+    if basis[0].threshold(math.nextafter(max(asked / 100, beyond), math.inf)) is None:
+        told += ", which cannot be promised with less than everything"
+    return told
+
+
+def _share_up(share: float) -> float:
+    """Per cent with one digit, rounded up: what is printed must suffice.
+
+    >>> _share_up(0.96774), _share_up(0.9), _share_up(0.9999)
+    (96.8, 90.0, 100.0)
+    """
+    return math.ceil(share * 1000 - 1e-9) / 10
 
 
 def _given(selection: Selection) -> str:
