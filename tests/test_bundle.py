@@ -203,6 +203,10 @@ HOSTILE: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "format is a text": lambda m: change_manifest(m, format="1"),
     "an older format": lambda m: change_manifest(m, format=0),
     "no model": lambda m: change_manifest(m, model=None),
+    "thresholds are a list": lambda m: change_manifest(m, thresholds=[1]),
+    "thresholds are a text": lambda m: change_manifest(m, thresholds="x"),
+    "no thresholds": lambda m: change_manifest(m, thresholds=None),
+    "lineage is a list": lambda m: change_manifest(m, lineage=[1]),
     "a constant out of range": lambda m: change_manifest(
         m, model={"name": "formula", "constants": {"coverage": 7}}
     ),

@@ -68,8 +68,8 @@ def read(path: Path) -> Bundle:
         return Bundle(
             store=reader.store(),
             model=reader.model(),
-            thresholds=reader.manifest.get("thresholds", {}),
-            lineage=reader.manifest.get("lineage", {}),
+            thresholds=reader.table("thresholds"),
+            lineage=reader.table("lineage"),
             digest=reader.digest,
         )
 
@@ -129,6 +129,13 @@ class Reader:
             return read_model(data)
         except BadModel as error:
             raise _bad(error.message.rstrip(".")) from error
+
+    def table(self, name: str) -> dict[str, Any]:
+        """A table of the manifest; empty where it has none."""
+        found = self.manifest.get(name, {})
+        if not isinstance(found, dict):
+            raise _bad(f"the {name} of its manifest are no table")
+        return found
 
     def part(self, name: str) -> Array | list[str]:
         """One array or list of strings, its digest checked."""

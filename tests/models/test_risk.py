@@ -127,3 +127,21 @@ def test_damage_is_refused_with_a_remedy(change):
 def test_a_missing_part_is_refused():
     with pytest.raises(BadModel):
         Risk.from_json({})
+
+
+@pytest.mark.parametrize("name", ["exponent", "constant", "least", "most"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400])
+def test_a_scale_that_is_not_finite_is_refused(name, value):
+    scale = {**SMALL.to_json()["scale"], name: value}
+    with pytest.raises(BadModel):
+        Risk.from_json({**SMALL.to_json(), "scale": scale})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("least", 5), ("least", 0), ("least", -1), ("most", -4), ("most", 0.5), ("constant", 0)],
+)
+def test_bounds_that_no_budget_can_keep_are_refused(name, value):
+    scale = {**SMALL.to_json()["scale"], name: value}
+    with pytest.raises(BadModel, match="least <= 1 <= most"):
+        Risk.from_json({**SMALL.to_json(), "scale": scale})

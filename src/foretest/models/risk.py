@@ -108,6 +108,14 @@ class Scale:
     least: float = 0.25
     most: float = 4.0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a scale that no budget can follow."""
+        numbers = (self.exponent, self.constant, self.least, self.most)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("no scale: a number that is not finite")
+        if not (self.constant > 0 and 0 < self.least <= 1 <= self.most):
+            raise ValueError("no scale: it wants constant > 0 and 0 < least <= 1 <= most")
+
     def factor(self, risk: float) -> float:
         return float(self.factors(np.array([risk]))[0])
 
@@ -177,7 +185,7 @@ class Risk:
                 lineage=dict(data["lineage"]),
                 **{name: tuple(values) for name, values in lists.items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BadModel(
                 f"The model of change risk cannot be read: {error}.",
                 "Install foretest again, or leave out --adapt.",
