@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from foretest import client, engine
+from foretest import client, decisions, engine
+from foretest.changes.git import Repository
 from foretest.config import load_config
 from foretest.doctor import examine
 from foretest.records import Budget, Selection, Why
@@ -170,6 +172,45 @@ def test_explaining_does_not_mix_two_changes(project: Project) -> None:
     assert told[0] == engine.MOVED_ON
     assert len(told) == 2 < 1 + detail
     assert "place" in told[1]
+
+
+def test_another_base_keeps_what_was_asked_for(project: Project) -> None:
+    project.break_tax()
+    config = load_config(project.root)
+    last = selected(project, base="HEAD", budget=Budget(seconds=0.123), confidence=0.5)
+    assert last.promise is not None
+    told = engine.explain(config, None, base="HEAD~1")
+    assert any(line.startswith(("Promise", "No promise")) for line in told), told
+    anew, head = engine._decided_anew(Repository.open(project.root), config, "HEAD~1", None)
+    assert anew.promise is not None
+    assert (anew.promise.asked, anew.budget, head) == (0.5, last.budget, None)
+    assert anew.base == project.git("rev-parse", "HEAD~1")
+    assert decisions.load(config.state) == last
+
+
+def test_without_a_confidence_another_base_promises_nothing(project: Project) -> None:
+    project.write("foretest.toml", "confidence = 0.5\n", "Settings")
+    project.break_tax()
+    last = selected(project, base="HEAD", budget=Budget(share=0.2), confidence=0.0)
+    assert last.promise is None
+    told = engine.explain(load_config(project.root), last.rest[-1].test, base="HEAD")
+    assert not any("promise" in line.lower() for line in told)
+    assert any("this one was 20 %" in line for line in told)
+
+
+def test_explain_takes_a_confidence(project: Project) -> None:
+    project.break_tax()
+    last = selected(project, base="HEAD", budget=Budget(share=0.2))
+    assert "romise" not in project.foretest("explain").check().out
+    told = project.foretest("explain", "--confidence", "50%").check().out
+    assert re.search("^(No p|P)romise.*50 %", told, re.M), told
+    assert decisions.load(project.state) == last
+    assert "not a share" in project.foretest("explain", "--confidence", "much").check(2).err
+
+
+def test_without_a_decision_another_base_is_explained_by_the_settings(project: Project) -> None:
+    project.break_tax()
+    assert "runs, place 1" in engine.explain(load_config(project.root), None, base="HEAD")[0]
 
 
 def test_settings_of_a_folder_inside_are_not_ignored_in_silence(project: Project) -> None:

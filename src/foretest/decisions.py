@@ -48,3 +48,11 @@ def load(state: Path, decision_id: str | None = None) -> Selection:
             f"The decision {wanted[-1].stem} cannot be read: {error}.",
             "Run `foretest select` again.",
         ) from error
+
+
+def last(state: Path) -> Selection | None:
+    """The last decision; None where none was made, or it cannot be read."""
+    try:
+        return load(state)
+    except StateNotFound:
+        return None

@@ -226,16 +226,25 @@ def only_shard(selection: Selection, wanted: Bin) -> Selection:
 
 
 def explain(
-    config: Config, test: str | None, *, base: str | None = None, limit: int = 20
+    config: Config,
+    test: str | None,
+    *,
+    base: str | None = None,
+    confidence: float | None = None,
+    limit: int = 20,
 ) -> list[str]:
-    """Sentences on why tests run for the last decision's change (or since `base`), or why not."""
+    """Sentences on why tests run for the last decision's change, or why not.
+
+    With another `base` or `confidence` (0..1; 0: none), on what would run then: all else stays as
+    it was asked for in the last decision.
+    """
     repo = Repository.open(config.root)
     bundle = bundle_or_history(config)
-    if base is None:
+    if base is None and confidence is None:
         selection = decisions.load(config.state)
-        base, head = selection.base, selection.head
+        head = selection.head
     else:
-        selection, head = select(repo, config, decisions.new_id(), base=base), None
+        selection, head = _decided_anew(repo, config, base, confidence)
     moved = repo.state(head) != selection.state
     wanted = _matching(selection, test)
     if not wanted:
@@ -254,6 +263,33 @@ def explain(
     if len(wanted) > limit:
         lines.append(f"... and {len(wanted) - limit:,} more; --limit shows more of them.")
     return [*lines, *explanation(selection)]
+
+
+def _decided_anew(
+    repo: Repository, config: Config, base: str | None, confidence: float | None
+) -> tuple[Selection, str | None]:
+    """The last decision with another base or confidence, not kept; and the head that it judges."""
+    last = decisions.last(config.state)
+    if last is None:
+        return select(repo, config, decisions.new_id(), base=base, confidence=confidence), None
+    head = last.head if base is None else None
+    budget: Budget | None = last.budget
+    if confidence is None:
+        # Nothing to go by where everything ran: then the settings say what is asked for.
+        unsaid = None if last.budget == Budget() else 0.0
+        confidence = last.promise.asked if last.promise else unsaid
+    elif bool(confidence) != bool(last.promise):
+        budget = None  # one that stood for no confidence, or beside one
+    selection = select(
+        repo,
+        replace(config, adapt=False),  # the budget that is taken over was adapted already
+        decisions.new_id(),
+        base=base or last.base or None,
+        head=head,
+        budget=budget,
+        confidence=confidence,
+    )
+    return selection, head
 
 
 def _told(row: int | None, choice: Choice, explainer: Explainer, more: str) -> list[str]:
