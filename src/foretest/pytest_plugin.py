@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
+LIMITS = ("target", "time", "confidence", "base", "bin")
+"""Options that say what to select: without a mode nothing is selected, and they do nothing."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("foretest", "predictive test selection")
@@ -48,3 +51,15 @@ def pytest_configure(config: pytest.Config) -> None:
         from foretest.plugin.session import register
 
         register(config)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which options did nothing: who forgot --foretest believes in a selection."""
+    option = terminalreporter.config.option
+    if option.foretest or option.foretest_selection:
+        return
+    idle = [f"--foretest-{name}" for name in LIMITS if getattr(option, f"foretest_{name}")]
+    if idle:
+        verb = "does" if len(idle) == 1 else "do"
+        told = f"{' and '.join(idle)} {verb} nothing without --foretest: nothing was left out."
+        terminalreporter.write_line(f"foretest: {told}", yellow=True)

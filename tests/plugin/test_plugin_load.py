@@ -75,3 +75,29 @@ def test_a_path_behind_the_bare_option_is_a_path(pytester: pytest.Pytester) -> N
         "--foretest-selection=selection.json", "--foretest", "test_b.py"
     )
     done.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--foretest-confidence=90%",), "--foretest-confidence does nothing"),
+        (("--foretest-time=5m", "-qq"), "--foretest-time does nothing"),
+        (("--foretest-target=1%", "--foretest-bin=1/2"), "-target and --foretest-bin do nothing"),
+        (("--foretest-base=main", "--foretest-report=r.jsonl"), "--foretest-base does nothing"),
+    ],
+)
+def test_a_limit_without_a_selection_is_not_ignored_in_silence(
+    pytester: pytest.Pytester, given: tuple[str, ...], told: str
+) -> None:
+    pytester.makepyfile("def test_a(): pass")
+    done = pytester.runpytest_inprocess(*given)
+    assert done.ret == 0
+    (line,) = (line for line in done.outlines if "without --foretest" in line)
+    assert told in line
+    assert line.endswith("nothing was left out.")
+
+
+def test_a_limit_with_a_selection_is_not_said_to_be_idle(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_a(): pass")
+    done = pytester.runpytest_inprocess("--foretest", "--foretest-confidence=90%")
+    assert not [line for line in done.outlines if "without --foretest" in line]
