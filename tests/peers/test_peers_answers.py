@@ -13,6 +13,7 @@ from foretest.evidence.collect import with_results
 from foretest.evidence.store import EvidenceStore
 from foretest.features.query import Query
 from foretest.peers.answers import Answer, read_answers
+from foretest.peers.asking import shares_of
 from foretest.peers.desk import faulty_changes
 from foretest.peers.environment import last_words
 from foretest.peers.tools import TOOLS, Layout, Question, filled, layout_of, spelled
@@ -56,6 +57,9 @@ def test_what_is_damaged_or_torn_is_passed_over(tmp_path):
         json.dumps({**record, "chosen": "tests"}),
         json.dumps({**record, "chosen": [1]}),
         json.dumps({**record, "seconds": "soon"}),
+        json.dumps({**record, "shares": [1]}),
+        json.dumps({**record, "shares": {"a": 2}}),
+        json.dumps({**record, "shares": {"a": "b"}}),
         json.dumps({**record, "newer": 1}),
     ]
     torn = ANSWER.to_line()[:-20]
@@ -167,6 +171,24 @@ def test_without_an_answer_everything_runs_in_the_suites_order(known):
     assert got.verdict.score.selected
     assert got.verdict.score.first == pytest.approx(3 / 7)
     assert got.time == 1.0
+
+
+def test_a_tool_that_chooses_parameters_takes_their_time_alone(known):
+    """Else ours would be given the time of parameters that the tool never ran."""
+    whole = judged(known, SELECTS, known.tests[:2], [known.tests[0]])
+    part = judged(known, SELECTS, known.tests[:2], [known.tests[0]], shares={known.tests[0]: 0.25})
+    assert (whole.time, part.time) == (pytest.approx(2 / 7), pytest.approx(1.25 / 7))
+    assert part.verdict.score == whole.verdict.score
+    row = peer_rows({"testmon": [part]}, {OURS: [ours("x", 0.2)]})[0]
+    assert (row.time[0], row.ours_missed[0]) == (pytest.approx(1.25 / 7), 1.0)
+
+
+def test_shares_are_of_units_chosen_in_part():
+    collected = ["a.py::t[1]", "a.py::t[2]", "a.py::u", "a.py::v[x::y]", "a.py::v[z]"]
+    chosen = ["a.py::t[2]", "a.py::u", "a.py::v[z]", "a.py::v[x::y]"]
+    assert shares_of(chosen, collected) == {"a.py::t": 0.5}
+    assert shares_of([], collected) == {}
+    assert shares_of(["a.py::late"], collected) == {}
 
 
 def test_choosing_nothing_misses_and_costs_nothing(known):

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 MARKER = "--foretest-answer"
+_COLLECTED = pytest.StashKey[list[str]]()
+"""Ids before the peer left any out: of how many parameters it chose some."""
 
 
 def pytest_addoption(parser: Any) -> None:
@@ -31,7 +33,13 @@ def pytest_load_initial_conftests(args: list[str]) -> None:
     args[:count] = foretest_recorder.without_dropped(args[:count])
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
+    config.stash[_COLLECTED] = [item.nodeid for item in items]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: Any) -> None:
     ids = [item.nodeid for item in session.items]
-    Path(session.config.getoption(MARKER)).write_text(json.dumps(ids), encoding="utf-8")
+    answer = {"ids": ids, "collected": session.config.stash.get(_COLLECTED, ids)}
+    Path(session.config.getoption(MARKER)).write_text(json.dumps(answer), encoding="utf-8")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ class Answer:
     """Wall seconds from the start of the process to its end."""
     said: str = ""
     """Why there was no answer."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Units of which only some parameters would run, and what share of them; others run whole, as
+    far as the answer tells."""
 
     @property
     def key(self) -> Key:
@@ -56,6 +59,9 @@ class Answer:
                 raise ValueError("chosen units are a list of names")
             record["chosen"] = tuple(chosen)
         record["seconds"] = float(record["seconds"])
+        shares = record.get("shares", {})
+        if not isinstance(shares, dict) or not all(0 < share < 1 for share in shares.values()):
+            raise ValueError("shares are a table of numbers between 0 and 1")
         return cls(**record)
 
 

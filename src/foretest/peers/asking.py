@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ class _Run:
     code: int
     seconds: float
     ids: tuple[str, ...] | None
+    collected: tuple[str, ...]
+    """Ids before the tool left any out."""
     said: str
 
     @property
@@ -126,9 +129,10 @@ class Place:
                 run = self._run(self._suite, (*question.args, "--collect-only"))
         finally:
             self.workspace.restore()
-        units = None
+        units, shares = None, dict[str, float]()
         if run.well and run.ids is not None:
             units = tuple(dict.fromkeys(TestId.parse(node).unit for node in run.ids))
+            shares = shares_of(run.ids, run.collected)
         return Answer(
             case_id=case_id,
             commit=self.workspace.commit,
@@ -139,6 +143,7 @@ class Place:
             chosen=units,
             seconds=round(run.seconds, 3),
             said="" if run.well else run.said,
+            shares=shares,
         )
 
     @property
@@ -171,11 +176,12 @@ class Place:
         began = time.monotonic()
         code = self._wait(command, log)
         seconds = time.monotonic() - began
-        ids = None
-        with suppress(OSError, ValueError):
-            ids = tuple(json.loads(answer.read_bytes()))
+        ids, collected = None, ()
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            data = json.loads(answer.read_bytes())
+            ids, collected = tuple(data["ids"]), tuple(data["collected"])
         said = f"ran out of time after {seconds:.0f} s" if code is None else _said(log)
-        return _Run(-1 if code is None else code, seconds, ids, said)
+        return _Run(-1 if code is None else code, seconds, ids, collected, said)
 
     def _wait(self, command: Sequence[str], log: Path) -> int | None:
         """The exit code; None where the time was up. Nothing of the process is left behind."""
@@ -202,8 +208,14 @@ class Place:
                 process.wait()
 
 
+def shares_of(ids: Iterable[str], collected: Iterable[str]) -> dict[str, float]:
+    """Units of which only some of the collected parameters were chosen: what share of them."""
+    some, all_ = (Counter(TestId.parse(node).unit for node in each) for each in (ids, collected))
+    return {unit: n / all_[unit] for unit, n in some.items() if n < all_[unit]}
+
+
 def _nothing(said: str) -> _Run:
-    return _Run(-1, 0.0, None, said)
+    return _Run(-1, 0.0, None, (), said)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -25,8 +25,10 @@ REFERENCES = (0.05, 0.10, 0.20)
 
 
 GRANULARITY = (
-    "Peers are judged by test function: one that chooses single parameters is given the catch and "
-    "charged the whole function's time. Where a peer gives no answer, everything runs."
+    "Peers are judged by test function: one that chooses single parameters is given the catch. In "
+    "budgets it is charged the whole function, as ours is; its suite time, which ours is given "
+    "beside it, is that of the parameters alone, taken as equally long (of answers that do not "
+    "tell them, of all). Where a peer gives no answer, everything runs."
 )
 ALL_OR_NONE = (
     "Intervals are resampled; where none (or all) of n changes were missed they are empty, and up "
@@ -49,8 +51,8 @@ def judge_answer(
 ) -> PeerVerdict:
     """One answer's verdict; without an answer everything runs, in the suite's order.
 
-    A unit is chosen where any of its parameters is, and then takes the time of them all: a tool
-    that chooses single parameters is given the catch and charged the time.
+    A unit is chosen where any of its parameters is. For the score it then takes the time of them
+    all; the selection's own time counts those alone that were chosen.
     """
     index = store.test_index
     units = answer.chosen or ()
@@ -64,7 +66,8 @@ def judge_answer(
         None if whole else chosen.size,
     )
     verdict = Verdict(PEERS, question.name, trial.case_id, trial.repository, trial.commit, value)
-    time = 1.0 if whole else float(seconds[chosen].sum() / seconds.sum())
+    parts = np.array([answer.shares.get(store.tests[row], 1.0) for row in chosen])
+    time = 1.0 if whole else float((seconds[chosen] * parts).sum() / seconds.sum())
     return PeerVerdict(verdict, time, answer)
 
 
