@@ -1,8 +1,6 @@
 """JUnit XML: real reports of real runners, hostile ones, and ids that join."""
 
 import io
-import subprocess
-import sys
 import tracemalloc
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,62 +19,39 @@ from foretest.results.ledger import Ledger
 from foretest.results.read import Origin, read_report
 from foretest.results.xmlstream import DamagedError
 
-SUITE = """
-import pytest
-
-class TestOuter:
-    class TestInner:
-        @pytest.mark.parametrize("x", ["a::b", "c [d]", "\\u00e9 \\x00"])
-        def test_deep(self, x): pass
-
-def test_fails(): raise ValueError("no")
-@pytest.mark.xfail
-def test_known(): assert 0
-@pytest.mark.skip
-def test_skipped(): pass
-@pytest.fixture
-def broken(): raise OSError
-def test_setup(broken): pass
-@pytest.fixture
-def leaves():
-    yield
-    raise OSError
-def test_both(leaves): assert 0
-"""
+GOLD = Path(__file__).parent / "gold"
 KNOWN = [
     "pkg/tests/test_it.py::TestOuter::TestInner::test_deep",
-    *(f"pkg/tests/test_it.py::test_{n}" for n in ("fails", "known", "skipped", "setup", "both")),
+    *(
+        f"pkg/tests/test_it.py::test_{n}"
+        for n in ("fails", "known", "skipped", "setup", "both", "passes_in_the_end")
+    ),
 ]
 
 
-@pytest.fixture(scope="module", params=["xunit1", "xunit2"])
-def pytest_report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("suite")
-    (root / "pkg/tests").mkdir(parents=True)
-    (root / "pkg/tests/test_it.py").write_text(SUITE)
-    (root / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:foretest"]
-    command += ["-o", f"junit_family={request.param}", "--junitxml=r.xml", "-p", "no:cacheprovider"]
-    subprocess.run(command, cwd=root, capture_output=True, timeout=60, check=False)
-    return root / "r.xml"
+@pytest.fixture(params=["xunit1", "xunit2"])
+def pytest_report(request: pytest.FixtureRequest) -> Path:
+    return GOLD / f"pytest-{request.param}.xml"
 
 
 def test_pytest_ids_join_without_files_and_with_nested_classes(pytest_report: Path) -> None:
     report = read_report(pytest_report, KNOWN, Origin("h/o/n", "c"))
-    assert report.unmatched == 0
+    assert report.unmatched == 1  # the module that could not be collected
     assert report.skipped == ()
-    assert {r.test.unit for r in report.run.results} == set(KNOWN)
+    assert {r.test.unit for r in report.run.results} == {*KNOWN, "tests/test_broken.py"}
     outcomes = {r.test.name: r.outcome for r in report.run.results}
     assert outcomes["test_fails"] is Outcome.FAILED
     assert outcomes["test_known"] is Outcome.XFAILED
     assert outcomes["test_skipped"] is Outcome.SKIPPED
     assert outcomes["test_setup"] is Outcome.ERROR
-    assert {r.outcome for r in report.run.results if r.test.name == "test_both"} <= {
-        *(Outcome.FAILED, Outcome.ERROR),
-    }
+    both = [(r.outcome, r.attempt) for r in report.run.results if r.test.name == "test_both"]
+    assert both == [(Outcome.FAILED, 1)]
+    repeated = [(r.outcome, r.attempt) for r in report.run.results if "end" in r.test.name]
+    assert repeated == [(Outcome.FAILED, 1), (Outcome.PASSED, 2)]
     parameters = [r.test.parameters for r in report.run.results if r.test.name == "test_deep"]
     assert parameters[:2] == ["a::b", "c [d]"]
-    assert all(r.fingerprint for r in report.run.results if r.outcome.bad)
+    failed = [r for r in report.run.results if r.outcome.bad and "end" not in r.test.name]
+    assert all(r.fingerprint for r in failed)
     assert (report.run.repository, report.run.commit, report.run.complete) == ("h/o/n", "c", True)
 
 
@@ -89,7 +64,8 @@ def test_the_same_report_is_the_same_run(pytest_report: Path) -> None:
 def test_unknown_tests_are_guessed_counted_and_kept(pytest_report: Path) -> None:
     report = read_report(pytest_report, ["tests/test_other.py::test_else"])
     assert report.unmatched == len(report.run.results) > 0
-    assert {r.test.unit for r in report.run.results} == set(KNOWN)
+    known = {unit.removeprefix("pkg/") for unit in KNOWN}
+    assert {r.test.unit for r in report.run.results} == {*known, "tests/test_broken.py"}
 
 
 @dataclass

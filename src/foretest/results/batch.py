@@ -97,8 +97,6 @@ class Entries:
 
 def steady(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with stable spellings; files stay as they are."""
-    if not _any_volatile(rows["unit"]) and not _any_volatile(rows["parameters"]):
-        return rows
     told = pl.col("unit", "parameters").str.contains(VOLATILE).fill_null(value=False)
     doubtful = pl.any_horizontal(told)
     suspects = rows.select(doubtful).to_series().arg_true().to_list()
@@ -122,7 +120,8 @@ def steady(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _any_volatile(texts: pl.Series) -> bool:
+def any_volatile(texts: pl.Series) -> bool:
+    """Whether any of the texts may hold something volatile: one look at all of them together."""
     return bool(texts.str.join("\n").str.contains(VOLATILE).any())
 
 

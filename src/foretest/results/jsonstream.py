@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
@@ -12,6 +13,7 @@ from foretest.results.xmlstream import DamagedError, decoded
 _ELEMENT_LIMIT = 64 << 20
 """Bytes of one element (all tests of one file): what is larger is no test's result."""
 _LINE_LIMIT = 1 << 22
+_DEPTH_LIMIT = 500
 _CHUNK = 1 << 16
 
 
@@ -40,6 +42,7 @@ class _Limited:
     def __init__(self, file: IO[bytes]) -> None:
         self._parts = decoded(file)
         self._rest = b""
+        self._depth = _Depth()
         self.since = 0
 
     def read(self, size: int) -> bytes:
@@ -49,10 +52,39 @@ class _Limited:
                 break
             self._rest += part.encode("utf-8", "replace")
         given, self._rest = self._rest[:size], self._rest[size:]
+        self._depth.feed(given)
         self.since += len(given)
         if self.since > _ELEMENT_LIMIT:
             raise DamagedError(f"more than {_ELEMENT_LIMIT >> 20} MiB without a result")
         return given
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+("|\\?\Z)', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
+
+
+class _Depth:
+    """Counts how deep objects lie in one another: the parser's memory grows with its square."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._string = b""
+        """Begin of a string that goes on: what is needed to know where it ends."""
+
+    def feed(self, data: bytes) -> None:
+        """Raises DamagedError where it goes too deep."""
+        data = self._string + data
+        self._string = b""
+        bare = _STRING.sub(self._drop, data)
+        for bracket in _BRACKETS.finditer(bare):
+            self._depth += 1 if bracket[0] in b"[{" else -1
+            if self._depth > _DEPTH_LIMIT:
+                raise DamagedError(f"more than {_DEPTH_LIMIT} objects and lists in one another")
+
+    def _drop(self, string: re.Match[bytes]) -> bytes:
+        if string[1] != b'"':
+            self._string = b'"' + string[1]
+        return b""
 
 
 def lines(file: IO[bytes]) -> Iterator[Mapping[str, Any] | str]:
@@ -73,6 +105,24 @@ def _object(line: str) -> Mapping[str, Any] | str:
     except (ValueError, RecursionError):
         return line
     return data if isinstance(data, dict) else line
+
+
+def objects(data: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The objects in the list at `key`; none where there is no list."""
+    value = data.get(key)
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def texts(data: Mapping[str, Any], key: str) -> list[str]:
+    """The texts in the list at `key`; none where there is no list."""
+    value = data.get(key)
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def inner(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object at `key`; an empty one where there is none."""
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def text(data: Mapping[str, Any], key: str) -> str:

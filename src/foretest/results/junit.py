@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
@@ -15,16 +15,16 @@ from typing import IO
 import polars as pl
 
 from foretest.records import Outcome
-from foretest.results.batch import Attempt, Batch, Case, Entries, steady
+from foretest.results.batch import Attempt, Batch, Case, Entries, any_volatile, steady
 from foretest.results.dialects import bazel
-from foretest.results.dialects.contract import Dialect, Scene, Spelling
+from foretest.results.dialects.contract import Dialect, Scene, Spelling, under
 from foretest.results.dialects.java import JUNIT
 from foretest.results.dialects.javascript import JEST, MOCHA, PLAYWRIGHT, VITEST
 from foretest.results.dialects.native import COULD_NOT_RUN, CTEST, GTEST
 from foretest.results.dialects.python import PYTEST
 from foretest.results.dialects.rust import NEXTEST
 from foretest.results.joining import Units
-from foretest.results.lifting import Stretch, stretches
+from foretest.results.lifting import TOLD, Stretch, stretches
 from foretest.results.normalise import moment_of
 from foretest.results.xmlstream import ILLEGAL, Element
 
@@ -95,22 +95,22 @@ class _Reader:
         if not plain and not among:
             return None
         if self._dialect is None:
-            first = cases.row(0, named=True) if plain and cases is not None else None
-            self._choose(first if first is not None else among[0][1].attributes)
+            self._choose(_first(cases, among))
         assert self._dialect is not None
         parts: list[pl.DataFrame] = []
         if plain and cases is not None:
-            parts.append(self._plain(cases, self._dialect))
+            rows = self._plain(cases, self._dialect)
+            parts.append(steady(rows) if any_volatile(cases["name"]) else rows)
         if among:
             entries = Entries()
             for position, element in among:
                 self._add(element, position, entries, self._dialect)
-            parts.append(entries.frame())
-        rows = parts[0] if len(parts) == 1 else pl.concat(parts)
+            parts.append(steady(entries.frame()))
+        rows = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal")
         if not rows["position"].is_sorted():
             rows = rows.sort("position", maintain_order=True)
         runner = bazel.RUNNER if self._reading.target else self._dialect.runner
-        return Batch(runner, steady(rows), self._suites)
+        return Batch(runner, rows, self._suites)
 
     def _open(self, suite: Element) -> None:
         scene = self._reading.scene
@@ -153,11 +153,7 @@ class _Reader:
         return self._join(rows, cases) if self._units else rows
 
     def _each(self, cases: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
-        told = cases.drop("position", "skipped")
-        spelled = [
-            self._spell({name: _plain_text(value or "") for name, value in case.items()}, dialect)
-            for case in told.iter_rows(named=True)
-        ]
+        spelled = [self._spell(_attributes(row), dialect) for row in cases.iter_rows(named=True)]
         return pl.DataFrame(spelled, {"unit": pl.String, "parameters": pl.String}, orient="row")
 
     def _together(self, cases: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
@@ -166,6 +162,8 @@ class _Reader:
             parts = dialect.splits(cases["name"])
         else:
             parts = _split_marked(cases["name"], dialect)
+        if dialect.identify is not None and _nameless(cases):
+            return self._each(cases, dialect)  # not all of them are a prefix and a name
         unit = prefix + parts["text"]
         if (parts["text"] == "").any():
             unit = unit.str.strip_suffix("::")
@@ -187,7 +185,8 @@ class _Reader:
             for n in ("classname", "file")
         ]
         prefixes = [
-            self._prefix_of(*place, dialect) for place in zip(told[0], told[1], strict=False)
+            self._prefix_of(_plain_text(classname), _plain_text(file), dialect)
+            for classname, file in zip(told[0], told[1], strict=False)
         ]
         return pl.Series(prefixes, dtype=pl.String).gather(fresh.cum_sum() - 1)
 
@@ -197,21 +196,18 @@ class _Reader:
         if known is None:
             if len(self._prefixes) >= _PREFIXES:
                 self._prefixes.clear()
-            known = dialect.prefix(self._reading.scene, _plain_text(classname), _plain_text(file))
+            known = dialect.prefix(self._reading.scene, classname, file)
             self._prefixes[place] = known
         return known
 
     def _join(self, rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
-        strange = (~rows["unit"].is_in(self._units.series)).arg_true()
+        strange = (~rows["unit"].is_in(self._units.series.implode())).arg_true()
         if not len(strange):
             return rows
+        among = cases[strange.to_list()].iter_rows(named=True)
         homes = [
-            self._home(unit, case)
-            for unit, case in zip(
-                rows["unit"].gather(strange),
-                cases[strange.to_list()].iter_rows(named=True),
-                strict=True,
-            )
+            self._home(unit, _attributes(row))
+            for unit, row in zip(rows["unit"].gather(strange), among, strict=True)
         ]
         units, known = zip(*homes, strict=True)
         return rows.with_columns(
@@ -237,7 +233,7 @@ class _Reader:
         if dialect is PYTEST and case.get("classname"):
             name, parameters = dialect.split(case.get("name", ""))
             prefix = self._prefix_of(case["classname"], case.get("file", ""), dialect)
-            return prefix + name, parameters
+            return under(prefix, name), parameters
         spelling = dialect.spell(self._reading.scene, case)
         return bazel.inside(self._reading.target, spelling) if self._reading.target else spelling
 
@@ -257,10 +253,30 @@ class _Reader:
         return found, True
 
 
+def _first(cases: pl.DataFrame | None, among: Sequence[tuple[int, Element]]) -> Mapping[str, str]:
+    """The attributes of the case that comes first, whatever it is like."""
+    position = among[0][0] if among else -1
+    if cases is None or not len(cases):
+        return among[0][1].attributes
+    row = cases.row(cases["position"].arg_min() or 0, named=True)
+    if among and position < row["position"]:
+        return among[0][1].attributes
+    return _attributes(row)
+
+
+def _attributes(row: Mapping[str, str]) -> dict[str, str]:
+    return {name: _plain_text(row[name]) for name in TOLD if name in row}
+
+
+def _nameless(cases: pl.DataFrame) -> bool:
+    return "classname" not in cases.columns or bool((cases["classname"] == "").any())
+
+
 def _plain_text(value: str) -> str:
-    """An attribute as the parser gives it."""
-    text = html.unescape(value) if "&" in value else value
-    return text if text.isprintable() else re.sub(r"[\t\n]", " ", text).translate(ILLEGAL)
+    """An attribute as the parser gives it: spaces for line ends, but for those that are spelled."""
+    if not value.isprintable():
+        value = re.sub(r"[\t\n]", " ", value).translate(ILLEGAL)
+    return html.unescape(value) if "&" in value else value
 
 
 def _split_marked(names: pl.Series, dialect: Dialect) -> pl.DataFrame:

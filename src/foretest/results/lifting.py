@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO
@@ -29,10 +29,9 @@ TOLD = ("name", "classname", "file", "time")
 """Attributes that are looked at."""
 _JUDGED = {"status", "result", "disabled"}
 """Attributes by which a case may not have passed: only one by one can that be told."""
-_FIRST = re.compile(r'<testcase((?: [\w.:-]+="[^"<&]*")+) ?(?:/>|>\s*</testcase>)')
+_FIRST = re.compile(r'<testcase((?: [\w.:-]+="[^"<&]*")+)( ?/>| ?>\s*</testcase>)')
 _NAMES = re.compile(r' ([\w.:-]+)="')
 _LOG = re.compile(r"<(system-(?:out|err))>[^<]*</\1>\s*")
-_ENDS = ["/>", " />", "></testcase>"]
 _KEPT, _LEFT = '([^"<&]*)', '[^"<]*'
 _SKIPPED = r'\s*<skipped((?: [\w.:-]+="[^"<&]*")*) ?(?:/>|>[^<]*</skipped>)\s*</testcase>\s*'
 _SPECIAL = r"[&<\x00-\x1f\x{fffe}\x{ffff}]"
@@ -128,6 +127,10 @@ class _Lifter:
 
     def take(self, text: str) -> Iterator[Stretch]:
         """Text without sections."""
+        if not self._builder.between:  # a case goes on that began in the piece before
+            first = max(text.find(CASE), 0)
+            yield from self._parse(text[:first])
+            text = text[first:]
         if len(text) < LEAST or not self._builder.between:
             yield from self._parse(text)
             return
@@ -147,8 +150,20 @@ class _Lifter:
         yield from self._parse("", final=True)
 
     def _parse(self, text: str, final: bool = False) -> Iterator[Stretch]:
-        for element in self._builder.feed(text, final):
-            yield Stretch(None, [(0, element)])
+        among: list[tuple[int, Element]] = []
+        damage: DamagedError | None = None
+        try:
+            for element in self._builder.feed(text, final):
+                if element.tag != "testcase" and among:
+                    yield Stretch(None, among)
+                    among = []
+                among.append((len(among), element))
+        except DamagedError as error:
+            damage = error
+        if among:
+            yield Stretch(None, among)
+        if damage is not None:
+            raise damage
 
     def _woven(self, cases: pl.DataFrame, others: list[tuple[int, str]]) -> Iterator[Stretch]:
         """The plain cases with the elements of what is not plain; suites part the stretches."""
@@ -179,7 +194,8 @@ class _Lifter:
 class _Shape:
     """A test case with certain attributes in a certain order."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], ends: Iterable[str]) -> None:
+        self._ends = sorted(ends)
         self._between = [f"{names[0]}=", *(f" {name}=" for name in names[1:])]
         self._columns = {n: f"field_{2 * i + 1}" for i, n in enumerate(names) if n in TOLD}
         values = (f'{re.escape(n)}="{_KEPT if n in TOLD else _LEFT}"' for n in names)
@@ -191,7 +207,7 @@ class _Shape:
         fields = pieces.str.splitn('"', 2 * len(self._between) + 1).struct.unnest()
         expected = [pl.col(f"field_{2 * i}") == text for i, text in enumerate(self._between)]
         last = pl.col(f"field_{2 * len(self._between)}").str.strip_chars_end()
-        plain = pl.all_horizontal(*expected, last.is_in(_ENDS)).fill_null(value=False)
+        plain = pl.all_horizontal(*expected, last.is_in(self._ends)).fill_null(value=False)
         frame = fields.select(
             plain.alias("plain"),
             *(pl.col(column).alias(name) for name, column in self._columns.items()),
@@ -222,11 +238,13 @@ def _special(values: pl.Series) -> pl.Series:
 def _shape_of(text: str) -> _Shape | None:
     """The commonest shape among the first plain cases."""
     shapes: Counter[tuple[str, ...]] = Counter()
+    ends = {"/>", " />", "></testcase>"}
     for found in islice(_FIRST.finditer(text), 64):
         names = tuple(_NAMES.findall(found[1]))
         if "name" in names and len(set(names)) == len(names) and not _JUDGED & set(names):
             shapes[names] += 1
-    return _Shape(shapes.most_common(1)[0][0]) if shapes else None
+            ends.add(found[2])
+    return _Shape(shapes.most_common(1)[0][0], ends) if shapes else None
 
 
 # --- cases with one child ------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def _read(
         try:
             for batch in batches_of(file, reading):
                 ledger.take(batch)
-        except DamagedError as damage:
+        except (DamagedError, RecursionError) as damage:
             place = f", after {ledger.last}" if ledger.last else ""
             skipped.append(f"{path.name} was read up to the first damage: {damage}{place}.")
     complete = not skipped

@@ -59,6 +59,11 @@ class Files:
         return path
 
 
+def under(prefix: str, text: str) -> str:
+    """The unit of that name below a prefix; the prefix itself where the name is empty."""
+    return prefix + text if text else prefix.removesuffix("::")
+
+
 def unsplit(name: str) -> Spelling:
     """A name without parts."""
     return name, None
@@ -92,7 +97,7 @@ class Dialect:
             return self.identify(scene, case)
         text, parameters = self.split(case.get("name", ""))
         prefix = self.prefix(scene, case.get("classname", ""), case.get("file", ""))
-        return (prefix + text if text else prefix.removesuffix("::")), parameters
+        return under(prefix, text), parameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import IO, Any
 from foretest.records import Outcome
 from foretest.results.batch import Attempt, Case
 from foretest.results.dialects.contract import Dialect, Document, Files, Scene, Spelling
-from foretest.results.jsonstream import items, number, text
+from foretest.results.jsonstream import inner, items, number, objects, text, texts
 
 _SCRIPT = re.compile(r"\.(?:[cm]?[jt]sx?|vue|svelte)$")
 
@@ -111,10 +111,9 @@ def _jest_cases(file: IO[bytes], files: Files) -> Iterator[Case]:
     """`jest --json`, and Vitest's reporter of the same shape."""
     for suite in items(file, "testResults.item"):
         name = files(text(suite, "name"))
-        tests = suite.get("assertionResults") or []
+        tests = objects(suite, "assertionResults")
         for test in tests:
-            titles = [t for t in test.get("ancestorTitles") or [] if isinstance(t, str)]
-            unit = _unit(name, *titles, text(test, "title"))
+            unit = _unit(name, *texts(test, "ancestorTitles"), text(test, "title"))
             yield Case(unit, None, list(_jest_attempts(test)))
         if not tests and suite.get("status") == "failed":
             said = text(suite, "message")
@@ -125,8 +124,8 @@ def _jest_attempts(test: Mapping[str, Any]) -> Iterator[Attempt]:
     """jest counts invocations; Vitest leaves what an attempt said with a test that passed then."""
     outcome = _OUTCOMES.get(text(test, "status"), Outcome.SKIPPED)
     seconds = number(test, "duration", 1e-3)
-    said = [m for m in test.get("failureMessages") or [] if isinstance(m, str)]
-    before = [m for m in test.get("retryReasons") or [] if isinstance(m, str)]
+    said = texts(test, "failureMessages")
+    before = texts(test, "retryReasons")
     if outcome is Outcome.PASSED and not before:
         before = said
     times = min(max(int(number(test, "invocations") or 1) - 1, len(before)), 100)
@@ -145,20 +144,20 @@ def _playwright_cases(file: IO[bytes], files: Files) -> Iterator[Case]:
 def _playwright_suite(
     suite: Mapping[str, Any], files: Files, titles: tuple[str, ...]
 ) -> Iterator[Case]:
-    for spec in suite.get("specs") or []:
+    for spec in objects(suite, "specs"):
         unit = _unit(files(text(spec, "file")), *titles, text(spec, "title"))
-        for test in spec.get("tests") or []:
-            attempts = [_playwright_attempt(r, test) for r in test.get("results") or []]
+        for test in objects(spec, "tests"):
+            attempts = [_playwright_attempt(r, test) for r in objects(test, "results")]
             yield Case(unit, text(test, "projectName") or None, attempts)
-    for inner in suite.get("suites") or []:
-        yield from _playwright_suite(inner, files, (*titles, text(inner, "title")))
+    for below in objects(suite, "suites"):
+        yield from _playwright_suite(below, files, (*titles, text(below, "title")))
 
 
 def _playwright_attempt(result: Mapping[str, Any], test: Mapping[str, Any]) -> Attempt:
     outcome = _OUTCOMES.get(text(result, "status"), Outcome.SKIPPED)
     if text(test, "expectedStatus") == "failed" and outcome in (Outcome.FAILED, Outcome.PASSED):
         outcome = Outcome.XFAILED if outcome is Outcome.FAILED else Outcome.FAILED
-    error = result.get("error") or {}
+    error = inner(result, "error")
     seconds = number(result, "duration", 1e-3) if outcome is not Outcome.SKIPPED else None
     return Attempt(outcome, seconds, "", text(error, "message"), text(error, "stack"))
 
@@ -174,14 +173,14 @@ def _mocha_cases(file: IO[bytes], files: Files) -> Iterator[Case]:
     for hook in items(file, "failures.item"):
         unit = _unit(files(text(hook, "file")), text(hook, "fullTitle"))
         if unit not in tests:
-            error = hook.get("err") or {}
+            error = inner(hook, "err")
             said = (text(error, "name"), text(error, "message"), text(error, "stack"))
             yield Case(unit, None, [Attempt(Outcome.ERROR, None, *said)])
 
 
 def _mocha_attempts(test: Mapping[str, Any]) -> Iterator[Attempt]:
     """A test that is pending has no duration; how earlier attempts failed is not told."""
-    seconds, error = number(test, "duration", 1e-3), test.get("err") or {}
+    seconds, error = number(test, "duration", 1e-3), inner(test, "err")
     outcome = Outcome.FAILED if error else Outcome.PASSED
     if seconds is None and not error:
         outcome = Outcome.SKIPPED

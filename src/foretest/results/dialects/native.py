@@ -9,7 +9,7 @@ from typing import IO, Any
 from foretest.records import Outcome
 from foretest.results.batch import Attempt, Case
 from foretest.results.dialects.contract import Dialect, Document, Files, Scene, Spelling
-from foretest.results.jsonstream import items, text
+from foretest.results.jsonstream import items, objects, text
 from foretest.results.xmlstream import Element, elements
 
 COULD_NOT_RUN = re.compile(r"unable to find|fixture dependency failed|failed to start", re.I)
@@ -80,14 +80,14 @@ def _split(name: str) -> Spelling:
 
 def _gtest_json(file: IO[bytes], _: Files) -> Iterator[Case]:
     for suite in items(file, "testsuites.item"):
-        for test in suite.get("testsuite") or []:
+        for test in objects(suite, "testsuite"):
             name, parameters = _split(text(test, "name"))
             unit = f"{text(test, 'classname') or text(suite, 'name')}::{name}"
             yield Case(unit, parameters, [_gtest_attempt(test)])
 
 
 def _gtest_attempt(test: Mapping[str, Any]) -> Attempt:
-    said = [text(f, "failure") for f in test.get("failures") or [] if isinstance(f, dict)]
+    said = [text(f, "failure") for f in objects(test, "failures")]
     try:
         seconds = float(text(test, "time").removesuffix("s"))
     except ValueError:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from foretest.results.dialects.contract import Dialect, Scene, Spelling
+from foretest.results.dialects.contract import Dialect, Scene, Spelling, under
 
 _MODULE = re.compile(r"(?:^|\.)(?:test_\w+|\w+_test)(?:\.|$)")
 """A test module within a dotted name, where the suite was given another name."""
@@ -57,7 +57,7 @@ def _identify(scene: Scene, case: Mapping[str, str]) -> Spelling:
     if not classname:  # a module that could not be collected stands under its own dotted name
         return (scene.files(file) if file else f"{name.replace('.', '/')}.py"), None
     text, parameters = _split(name)
-    return _prefix(scene, classname, file) + text, parameters
+    return under(_prefix(scene, classname, file), text), parameters
 
 
 PYTEST = Dialect("pytest", _tells, _prefix, _split, marks="[", identify=_identify, splits=_splits)
