@@ -90,7 +90,9 @@ def test_what_is_needed_suffices(seed: int, share: float, explore: float, always
 
 def test_below_the_promise_the_level_is_named(store: EvidenceStore, now: float) -> None:
     scores = tuple(np.linspace(0.05, 0.9, 40).tolist())
-    known = Calibration(Basis.OWN, {f"c{i}": (s,) for i, s in enumerate(scores)}, "formula:x")
+    known = Calibration(
+        Basis.OWN, {f"c{i}": (((s, 0.0),),) for i, s in enumerate(scores)}, "formula:x"
+    )
     selection = run(store, now, Budget(), aim=Aim(0.6, known))
     assert selection.promise is not None
     assert selection.promise.threshold is not None
@@ -123,7 +125,9 @@ def lower(aim: Aim, by: float) -> Aim:
 
 def test_the_level_is_rounded_up() -> None:
     """0.96774 is not to be told as 96.7 %: at 96.75 % the test would not run."""
-    known = Calibration(Basis.OWN, {f"c{i}": (i / 31,) for i in range(1, 31)}, "formula:x")
+    known = Calibration(
+        Basis.OWN, {f"c{i}": (((i / 31, 0.0),),) for i in range(1, 31)}, "formula:x"
+    )
     left = replace(choice(Why.OVER_BUDGET), score=0.0)
     promise = Promise(0.5, 0.5, Basis.OWN, 30, threshold=0.4)
     made = Selection("d", "r", "b", None, (), (left,), promise=promise)
@@ -135,7 +139,7 @@ def test_the_level_is_rounded_up() -> None:
 
 
 def test_above_every_level_only_100_per_cent_is_left() -> None:
-    known = Calibration(Basis.OWN, {f"c{i}": (0.5,) for i in range(9999)}, "formula:x")
+    known = Calibration(Basis.OWN, {f"c{i}": (((0.5, 0.0),),) for i in range(9999)}, "formula:x")
     left = replace(choice(Why.OVER_BUDGET), score=0.1)
     promise = Promise(0.5, 0.5, Basis.OWN, 9999, threshold=0.5)
     made = Selection("d", "r", "b", None, (), (left,), promise=promise)
@@ -144,7 +148,9 @@ def test_above_every_level_only_100_per_cent_is_left() -> None:
 
 def test_with_a_budget_too_both_must_be_larger(store: EvidenceStore, now: float) -> None:
     scores = tuple(np.linspace(0.002, 0.9, 200).tolist())
-    known = Calibration(Basis.OWN, {f"c{i}": (s,) for i, s in enumerate(scores)}, "formula:x")
+    known = Calibration(
+        Basis.OWN, {f"c{i}": (((s, 0.0),),) for i, s in enumerate(scores)}, "formula:x"
+    )
     tight = Budget(share=0.01)
     selection = run(store, now, tight, aim=Aim(0.6, known))
     below = [c for c in selection.rest if c.score < (selection.promise.threshold or 0)]  # type: ignore[union-attr]
@@ -161,7 +167,7 @@ def test_with_a_budget_too_both_must_be_larger(store: EvidenceStore, now: float)
 
 
 def test_a_budget_that_cuts_a_promise_is_what_is_missing(store: EvidenceStore, now: float) -> None:
-    known = Calibration(Basis.OWN, {f"c{i}": (0.1,) for i in range(40)}, "formula:x")
+    known = Calibration(Basis.OWN, {f"c{i}": (((0.1, 0.0),),) for i in range(40)}, "formula:x")
     selection = run(store, now, Budget(seconds=0.1), aim=Aim(0.9, known))
     cut = [c for c in selection.rest if c.score >= 0.1]
     assert cut
