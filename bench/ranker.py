@@ -27,7 +27,7 @@ from bench.campaign import FACTS, FRESH, HERE, LAGGED, lessons_of, names_in
 from foretest.durable import write_text
 from foretest.models.formula import Formula
 from foretest.models.pretrained import LIKELIHOOD, RANKER, write_likelihoods
-from foretest.models.ranker import Calibration, Ranker, as_probability, base_logit
+from foretest.models.ranker import STEEPEST, Calibration, Ranker, as_probability, base_logit
 from foretest.replay.account import apart
 from foretest.replay.compare import as_lines, compare_verdicts
 from foretest.replay.judge import ALL, UNTOUCHED, Setting, judge
@@ -36,7 +36,7 @@ from foretest.replay.published.rankers import published as published_rankers
 from foretest.replay.strategies import OURS, STRATEGIES, by_model
 from foretest.replay.table import Verdict, as_text, tabulate
 from foretest.selection.policy import Freshness
-from foretest.training.crossfit import calibration_of, fit_calibrated, left_out
+from foretest.training.crossfit import APART, calibration_of, fit_calibrated, left_out
 from foretest.training.examples import Example, dropped, examples_of, several_edits
 from foretest.training.fit import Recipe
 from foretest.training.probabilities import brier, log_loss
@@ -236,11 +236,16 @@ def likelihood(arguments: argparse.Namespace) -> None:
 
 
 def _mapped(raw: ByRepository, failed: ByRepository) -> Calibration:
-    pooled = (np.concatenate(list(part.values())) for part in (raw, failed))
-    made = calibration_of(*pooled)
+    scores, outcome = (np.concatenate(list(part.values())) for part in (raw, failed))
+    made = calibration_of(scores, outcome)
     if made is None:
         raise SystemExit("The kept changes say nothing about the formula's scores.")
-    return made
+    # Beyond its last knot a map rises as the score does, and states more than ever happened: what
+    # failed among the highest scores holds it down from there on.
+    top = scores > np.median(scores[scores >= made.x[-1]])
+    share = max(float(outcome[top].mean()), made.y[-1] * (1 + APART))
+    x = (*made.x, float(scores[top].mean()), STEEPEST)
+    return Calibration(x, (*made.y, share, share * (1 + APART)))
 
 
 def fit(arguments: argparse.Namespace) -> None:

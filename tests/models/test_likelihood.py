@@ -42,7 +42,7 @@ def test_the_order_stays_and_every_likelihood_is_one(scores: list[float]) -> Non
 
 def test_a_score_is_not_its_likelihood_and_a_higher_one_says_more() -> None:
     weak, middling, strong = stated(0.0, 0.3, 0.9)
-    assert weak < 0.001 < middling < 0.3 < strong
+    assert weak < 0.001 < middling < 0.25 < strong < 0.9
     assert middling > 10 * weak
 
 
