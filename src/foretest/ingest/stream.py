@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from foretest.errors import BadReport
@@ -121,7 +122,9 @@ def identity(report: bytes, meta: Meta) -> str:
     The moment of receipt and the file's name are no part of it. The lake's own key (repository, run
     id, attempt, shard) is final; this one only spares the stream what a producer sends again.
     """
-    said = json.dumps(_origin(meta.origin), sort_keys=True).encode()
+    origin = _origin(meta.origin)
+    origin.pop("root", None)  # where the sender's checkout lay says nothing of the report
+    said = json.dumps(origin, sort_keys=True).encode()
     return hashlib.blake2b(said + b"\0" + report, digest_size=16).hexdigest()
 
 
@@ -144,6 +147,8 @@ def decode(data: bytes) -> Meta:
             said["configuration"] = Configuration(
                 str(place["os"]), str(place["python"]), tuple(map(str, place["flags"]))
             )
+        if said.get("root") is not None:
+            said["root"] = Path(said["root"])
         received = whole["received_at"]
         moment = datetime.fromisoformat(received) if received else None
         return Meta(Origin(**said), str(whole["name"]), moment)
@@ -152,4 +157,7 @@ def decode(data: bytes) -> Meta:
 
 
 def _origin(origin: Origin) -> dict[str, Any]:
-    return {name: value for name, value in asdict(origin).items() if value not in (None, "")}
+    said = {name: value for name, value in asdict(origin).items() if value not in (None, "")}
+    if origin.root is not None:
+        said["root"] = origin.root.as_posix()
+    return said
