@@ -18,25 +18,37 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
+from random import Random
 from statistics import fmean
 
 import numpy as np
 
 from bench.campaign import FACTS, FRESH, LAGGED, read_facts
 from foretest import bundle as bundles
+from foretest.config import Config
 from foretest.durable import write_text
 from foretest.models.contract import Model
 from foretest.models.formula import Formula
 from foretest.models.registry import read_model
-from foretest.records import Basis, Budget, Promise, Selection, Why
+from foretest.records import Basis, Selection, Why
 from foretest.replay.cases import trials_of
 from foretest.replay.intervals import ClusteredBootstrap
 from foretest.replay.judge import Trial
 from foretest.replay.strategies import Moment, decided
-from foretest.selection.policy import Freshness
-from foretest.selection.promise import POOLED, Calibration, aim_at, identity
-from foretest.training.calibrate import Groups, caught, faulty, grouped, highest, moments_of
+from foretest.selection.policy import Freshness, Rules
+from foretest.selection.promise import (
+    ALWAYS,
+    POOLED,
+    Calibration,
+    Case,
+    as_case,
+    decisive,
+    identity,
+    percent,
+)
+from foretest.training.calibrate import case_of, faulty, grouped, moments_of
 
 OUT = Path(__file__).parents[1] / "src" / "foretest" / POOLED
 TUNED_ON = ("click", "marshmallow", "sqlparse")
@@ -47,8 +59,10 @@ HELD_OUT = 0.2
 """Share of the groups that a random split leaves to look at."""
 LEAST = 19
 """Commits that stand before the first that is looked at in time order."""
-BUDGET = Budget(share=0.10)
-"""That cuts what the promise asks for."""
+CUTS = (0.01, 0.05, 0.10)
+"""Budgets, as shares of suite time, that cut what the promise asks for."""
+RULES = Rules.of(Config(Path()))
+"""Those of a repository that sets none of its own."""
 
 
 @dataclass(frozen=True)
@@ -59,39 +73,50 @@ class Outcome:
     repository: str
     commit: str
     time: float
-    highest: float
-    """The highest score of a failing test."""
-    untouched: float | None
-    """The same over failing tests that the change did not touch; None where there are none."""
+    case: Case
+    untouched: Case
+    """The same over failing tests that the change did not touch; empty where there are none."""
+    ruled: float
+    """Share of suite time of the tests that rules run."""
     scores: np.ndarray
-    """Of the tests that no rule runs, highest first."""
-    spent: np.ndarray
-    """Share of suite time that runs with the first 0, 1, ... of them, rules included."""
+    """Of the others, in running order."""
+    shares: np.ndarray
+    """Of suite time that each of them takes."""
+    failed: np.ndarray
+    """Whether each of them fails."""
 
-    def share(self, threshold: float | None) -> float:
-        """Share of suite time that runs at a threshold; everything where there is none."""
-        if threshold is None:
-            return 1.0
-        return float(self.spent[np.searchsorted(-self.scores, -threshold, side="right")])
+    def run(self, threshold: float | None, cut: float) -> tuple[bool, float]:
+        """Whether a failing test runs, and the share of suite time that does.
+
+        Without a threshold everything runs, or as much as the cut allows.
+        """
+        if threshold is None and cut == math.inf:
+            return True, 1.0
+        wanted = self.scores >= (threshold or 0.0)
+        spent = np.cumsum(self.shares[wanted])
+        fits = int(np.searchsorted(spent, (cut - self.ruled) * (1 + 1e-9), side="right"))
+        always = bool(self.case) and self.case[0][0] == ALWAYS
+        found = always or bool(self.failed[wanted][:fits].any())
+        return found, self.ruled + (float(spent[fits - 1]) if fits else 0.0)
 
 
 def outcome_of(trial: Trial, selection: Selection) -> Outcome:
-    scored = sorted(
-        (choice for choice in selection.chosen if choice.why is Why.SCORE), key=lambda c: -c.score
-    )
+    scored = [choice for choice in selection.chosen if choice.why is Why.SCORE]
+    suite = selection.suite_seconds
     ruled = sum(choice.seconds for choice in selection.chosen if choice.why is not Why.SCORE)
     present = {choice.test for choice in selection.chosen}
     untouched = (trial.failed - trial.modified - trial.added) & present
-    spent = np.cumsum([ruled, *(choice.seconds for choice in scored)])
     return Outcome(
         trial.case_id,
         trial.repository,
         trial.commit,
         trial.time,
-        highest(selection.chosen, trial.failed),
-        highest(selection.chosen, untouched) if untouched else None,
+        case_of(selection, trial.failed),
+        case_of(selection, untouched),
+        ruled / suite,
         np.array([choice.score for choice in scored]),
-        spent / selection.suite_seconds,
+        np.array([choice.seconds / suite for choice in scored]),
+        np.array([choice.test in trial.failed for choice in scored], bool),
     )
 
 
@@ -121,7 +146,7 @@ def moments(facts: Facts, kind: str) -> Iterator[tuple[Trial, Moment]]:
             age = Freshness(tuple(bundle.lineage["ages"]), bundle.lineage["age"], is_ancestor=True)
             cases = trials_of(read_facts(folder, name), bundle.store.commit)
             trials = faulty((replace(t, repository=name) for t in cases), bundle.store)
-            yield from moments_of(trials, bundle.store, facts.model, age)
+            yield from moments_of(trials, bundle.store, facts.model, age, RULES)
 
 
 def outcomes_of(facts: Facts, kind: str) -> list[Outcome]:
@@ -130,17 +155,13 @@ def outcomes_of(facts: Facts, kind: str) -> list[Outcome]:
 
 def on_untouched(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """Outcomes as if only failing tests counted that the change did not touch."""
-    return [
-        replace(outcome, highest=outcome.untouched)
-        for outcome in outcomes
-        if outcome.untouched is not None
-    ]
+    return [replace(outcome, case=outcome.untouched) for outcome in outcomes if outcome.untouched]
 
 
 def calibration(
     basis: Basis, outcomes: Iterable[Outcome], group: Callable[[Outcome], str]
 ) -> Calibration:
-    return Calibration(basis, grouped((group(o), o.highest) for o in outcomes), "")
+    return Calibration(basis, grouped((group(o), o.case) for o in outcomes), "")
 
 
 def by_repository(outcome: Outcome) -> str:
@@ -166,8 +187,9 @@ def fit(arguments: argparse.Namespace) -> None:
     made = calibration(Basis.POOLED, outcomes, by_repository)
     made = replace(
         made,
-        groups={name: tuple(map(_rounded, scores)) for name, scores in made.groups.items()},
+        groups={name: tuple(map(_rounded, cases)) for name, cases in made.groups.items()},
         model=identity(model),
+        rules=decisive(RULES),
         lineage={
             "command": "python -m bench.promise fit",
             "cases": "past changes taken back, by which a test failed",
@@ -184,17 +206,20 @@ def fit(arguments: argparse.Namespace) -> None:
     print(f"{made.size} repositories, {len(outcomes)} cases: {arguments.out}", file=sys.stderr)
 
 
-def _rounded(score: float) -> float:
-    """Downwards, which can only lower a threshold: nothing that ran before is left out for it."""
-    return math.floor(score * 1e6) / 1e6
+def _rounded(case: Case) -> Case:
+    """Scores down, so that nothing that ran before is left out for it; shares of time up."""
+    return as_case(
+        (math.floor(score * 1e6) / 1e6, min(1.0, math.ceil(share * 1e6) / 1e6))
+        for score, share in case
+    )
 
 
 def _text(made: Calibration) -> str:
     """JSON with a line a repository."""
     data = made.to_json()
     groups = ",\n".join(
-        f"  {json.dumps(name)}: {json.dumps(sorted(scores))}"
-        for name, scores in data.pop("groups").items()
+        f"  {json.dumps(name)}: {json.dumps(sorted(cases), separators=(',', ':'))}"
+        for name, cases in data.pop("groups").items()
     )
     rest = json.dumps(data, indent=1).removesuffix("\n}")
     return f'{rest},\n "groups": {{\n{groups}\n }}\n}}\n'
@@ -214,22 +239,30 @@ class Look:
     share: float
     """Of suite time, mean over their cases."""
     everything: bool
-    promised: float = 0.0
-    """By a cut set, which promises another level for each change."""
+    promised: float
 
 
 Splits = Iterator[tuple[Calibration, list[Outcome], str]]
 """A calibration, what it is looked at with, and the name of the split."""
 
 
-def random_repositories(
-    outcomes: Sequence[Outcome], splits: int, group: Callable[[Outcome], str] = by_repository
+def held_out(names: Sequence[str], count: int, most: int, random: Random) -> list[frozenset[str]]:
+    """Distinct choices of `count` names: all there are, or so many at random, where more exist."""
+    if math.comb(len(names), count) <= most:
+        return [frozenset(out) for out in combinations(names, count)]
+    found: dict[frozenset[str], None] = {}
+    while len(found) < most:
+        found[frozenset(random.sample(names, count))] = None
+    return list(found)
+
+
+def some_repositories(
+    outcomes: Sequence[Outcome], most: int, group: Callable[[Outcome], str] = by_repository
 ) -> Splits:
     """Some repositories held out, calibrated on the others."""
     names = sorted({o.repository for o in outcomes})
-    random = np.random.default_rng(0)
-    for split in range(splits):
-        out = set(random.choice(names, max(1, round(HELD_OUT * len(names))), replace=False))
+    count = max(1, round(HELD_OUT * len(names)))
+    for split, out in enumerate(held_out(names, count, most, Random(0))):
         known = [o for o in outcomes if o.repository not in out]
         yield (
             calibration(Basis.POOLED, known, group),
@@ -238,16 +271,15 @@ def random_repositories(
         )
 
 
-def random_commits(outcomes: Sequence[Outcome], splits: int) -> Splits:
+def some_commits(outcomes: Sequence[Outcome], most: int) -> Splits:
     """Within each repository some commits held out, calibrated on its others."""
-    random = np.random.default_rng(0)
+    random = Random(0)
     for cases in _repositories(outcomes):
         commits = sorted({o.commit for o in cases})
         if len(commits) <= LEAST:
             continue
-        for split in range(splits):
-            count = max(1, min(round(HELD_OUT * len(commits)), len(commits) - LEAST))
-            out = set(random.choice(commits, count, replace=False))
+        count = max(1, min(round(HELD_OUT * len(commits)), len(commits) - LEAST))
+        for split, out in enumerate(held_out(commits, count, most, random)):
             known = (o for o in cases if o.commit not in out)
             yield (
                 calibration(Basis.OWN, known, by_commit),
@@ -275,52 +307,34 @@ def in_time(outcomes: Sequence[Outcome], met: Sequence[Outcome] | None = None) -
                 yield calibration(Basis.OWN, known, by_commit), now, commit
 
 
-def looks(splits: Splits, group: Callable[[Outcome], str]) -> dict[float, list[Look]]:
-    """For each level what became of each split, a look a repository."""
+def looks(
+    splits: Splits, group: Callable[[Outcome], str], cut: float = math.inf
+) -> dict[float, list[Look]]:
+    """For each level what became of each split, a look a repository; cut at a share of time."""
     found: dict[float, list[Look]] = {level: [] for level in LEVELS}
     for made, out, name in splits:
         for level in LEVELS:
             threshold = made.threshold(level)
+            limited = cut < math.inf
+            promised = made.within(level, cut) if limited else level
             for cases in _repositories(out):
-                groups: Groups = grouped((group(o), o.highest) for o in cases)
-                share = fmean(o.share(threshold) for o in cases)
-                look = Look(
-                    cases[0].repository, name, caught(groups, threshold), share, threshold is None
+                runs: dict[str, list[bool]] = {}
+                shares = []
+                for o in cases:
+                    found_it, share = o.run(threshold, cut)
+                    runs.setdefault(group(o), []).append(found_it)
+                    shares.append(share)
+                found[level].append(
+                    Look(
+                        cases[0].repository,
+                        name,
+                        fmean(map(fmean, runs.values())),
+                        fmean(shares),
+                        threshold is None and not limited,
+                        promised,
+                    )
                 )
-                found[level].append(look)
     return found
-
-
-def cut_looks(facts: Facts, outcomes: Sequence[Outcome]) -> dict[float, list[Look]]:
-    """Each change under a budget too, calibrated on the other repositories: level by change."""
-    known = {
-        name: calibration(
-            Basis.POOLED, (o for o in outcomes if o.repository != name), by_repository
-        )
-        for name in {o.repository for o in outcomes}
-    }
-    found: dict[float, list[Look]] = {level: [] for level in LEVELS}
-    for trial, moment in moments(facts, LAGGED):
-        for level in LEVELS:
-            aim = aim_at(level, [known[trial.repository]])
-            selection = decided(moment, BUDGET, aim)
-            ran = {choice.test for choice in selection.chosen}
-            found[level].append(
-                Look(
-                    trial.repository,
-                    trial.commit,
-                    float(bool(ran & trial.failed)),
-                    selection.chosen_seconds / selection.suite_seconds,
-                    selection.run_all,
-                    _made(selection.promise),
-                )
-            )
-    return found
-
-
-def _made(promise: Promise | None) -> float:
-    assert promise is not None
-    return promise.made
 
 
 def _repositories(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
@@ -337,46 +351,56 @@ HEADER = (
 )
 
 
-def row(level: float, found: Sequence[Look], splits: bool) -> str:
+def row(level: float, found: Sequence[Look], splits: int | None) -> str:
     """One line: the mean, its one-sided 97.5 % bound by repository, and whether it is enough.
 
-    The error is the Monte-Carlo error of random splits, else that of resampled repositories.
+    `splits`: the most that were made; None: in time. The error is the Monte-Carlo error where
+    more exist, none where all were made, else that of resampled repositories.
     """
     values = np.array([look.caught for look in found])
     each = {
         name: [look.caught for look in found if look.repository == name] for name in _names(found)
     }
     worst = min(each, key=lambda name: fmean(each[name]))
-    if splits:
+    if splits is not None:
         # A split is no new evidence: the bound resamples repositories, the check splits.
         means = np.array([fmean(each[name]) for name in each])
         bound = ClusteredBootstrap([(name, "") for name in each]).mean(means).low
         by_split: dict[str, list[float]] = {s: [] for s in {look.split for look in found}}
         for look in found:
             by_split[look.split].append(look.caught)
-        error = float(np.std([fmean(v) for v in by_split.values()])) / len(by_split) ** 0.5
+        drawn = float(np.std([fmean(v) for v in by_split.values()])) / len(by_split) ** 0.5
+        error = 0.0 if len(by_split) < splits else drawn
     else:
         resampled = ClusteredBootstrap([(look.repository, look.split) for look in found])
         bound, error = resampled.mean(values).low, resampled.standard_error(values)
-    promised = fmean(look.promised or level for look in found)
-    short = promised - values.mean()
-    check = "holds" if short <= 0 else "within error" if short <= 2 * error else "BROKEN"
     return (
         f"{level:>6.0%} {values.mean():>7.1%} {bound:>6.1%} "
         f"{fmean(look.share for look in found):>8.1%} "
         f"{fmean(look.everything for look in found):>8.0%}  "
-        f"{f'{worst} {fmean(each[worst]):.1%}':<24} "
-        f"{check}: {promised:.1%} promised, 2 errors = {2 * error:.1%}"
+        f"{f'{worst} {fmean(each[worst]):.1%}':<24} {verdict(found, error)}"
     )
+
+
+def verdict(found: Sequence[Look], error: float) -> str:
+    """Whether as much was caught as was promised; where everything ran nothing was tested."""
+    if all(look.everything for look in found):
+        return "not tested: everything ran"
+    promised = fmean(look.promised for look in found)
+    short = promised - fmean(look.caught for look in found)
+    told = "holds" if short <= 1e-9 else "within error" if short <= 2 * error else "BROKEN"
+    return f"{told}: {percent(promised)} promised, 2 errors = {2 * error:.1%}"
 
 
 def _names(found: Sequence[Look]) -> list[str]:
     return sorted({look.repository for look in found})
 
 
-def show(title: str, found: dict[float, list[Look]], splits: bool) -> None:
+def show(title: str, found: dict[float, list[Look]], splits: int | None = None) -> None:
     some = found[LEVELS[0]]
-    print(f"\n{title} ({len(_names(some))} repositories, {len(some):,} looks)\n{HEADER}")
+    distinct = len({look.split for look in some})
+    told = f"{distinct:,} distinct splits, " if splits is not None else ""
+    print(f"\n{title} ({len(_names(some))} repositories, {told}{len(some):,} looks)\n{HEADER}")
     for level in LEVELS:
         print(row(level, found[level], splits))
 
@@ -385,45 +409,43 @@ def table(arguments: argparse.Namespace) -> None:
     """Print every way to calibrate, level by level."""
     facts = Facts.of(arguments)
     lagged, fresh = outcomes_of(facts, LAGGED), outcomes_of(facts, FRESH)
-    splits = arguments.splits
+    most = arguments.splits
     names = sorted({o.repository for o in lagged})
     print(f"{len(lagged)} faulty changes of {len(names)} repositories: {', '.join(names)}.")
     print(f"Model: {identity(facts.model)}.")
     if facts.model == Formula():
         print(f"Its constants were tuned on {', '.join(TUNED_ON)}.")
-    each = partial(looks, group=by_repository)
-    commits = partial(looks, group=by_commit)
-    show("Pooled, by repository, lagged coverage", each(random_repositories(lagged, splits)), True)
+    far = on_untouched(lagged)
+    each, commits = partial(looks, group=by_repository), partial(looks, group=by_commit)
+    show("Pooled, by repository, lagged coverage", each(some_repositories(lagged, most)), most)
     show(
         "Pooled as if changes were exchangeable (not used), lagged coverage",
-        each(random_repositories(lagged, splits, by_case)),
-        True,
+        each(some_repositories(lagged, most, by_case)),
+        most,
     )
-    show("Own, random commits, fresh coverage", commits(random_commits(fresh, splits)), True)
-    show("Own, each commit by those before it, fresh coverage", commits(in_time(fresh)), False)
-    show("Own, each commit by those before it, lagged coverage", commits(in_time(lagged)), False)
-    show(
-        "Own, calibrated with fresh coverage, met with lagged",
-        commits(in_time(fresh, lagged)),
-        False,
-    )
-    far = on_untouched(lagged)
+    show("Own, random commits, fresh coverage", commits(some_commits(fresh, most)), most)
+    show("Own, each commit by those before it, fresh coverage", commits(in_time(fresh)))
+    show("Own, each commit by those before it, lagged coverage", commits(in_time(lagged)))
+    show("Own, calibrated with fresh coverage, met with lagged", commits(in_time(fresh, lagged)))
     show(
         "Own, in time, lagged, met by failing tests that the change did not touch",
         commits(in_time(lagged, far)),
-        False,
     )
-    show("Own, in time, lagged, calibrated on such tests too", commits(in_time(far)), False)
+    show("Own, in time, lagged, calibrated on such tests too", commits(in_time(far)))
     show(
-        "Pooled, by repository, lagged, such tests alone",
-        each(random_repositories(far, splits)),
-        True,
+        "Pooled, by repository, lagged, such tests alone", each(some_repositories(far, most)), most
     )
-    show(
-        f"Pooled, cut by a budget of {BUDGET.share:.0%}, lagged coverage",
-        cut_looks(facts, lagged),
-        False,
-    )
+    for cut in CUTS:
+        show(
+            f"Pooled, by repository, lagged, cut at {cut:.0%} of suite time",
+            each(some_repositories(lagged, most), cut=cut),
+            most,
+        )
+    for cut in CUTS:
+        show(
+            f"Own, each commit by those before it, lagged, cut at {cut:.0%} of suite time",
+            commits(in_time(lagged), cut=cut),
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

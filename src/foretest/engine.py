@@ -37,7 +37,7 @@ from foretest.selection.everything import everything
 from foretest.selection.existing import units_now
 from foretest.selection.explanation import Explainer
 from foretest.selection.policy import Freshness, Rules
-from foretest.selection.promise import aim_at, calibrations, explanation
+from foretest.selection.promise import aim_for, calibrations, explanation
 from foretest.selection.shards import Bin, shard
 from foretest.selection.shortfall import shortfall
 
@@ -110,12 +110,15 @@ def select(
     change = read_change(repo, start, None if head is None else repo.resolve(head))
     state = repo.state(change.head)
     level = config.confidence if confidence is None else confidence
-    aim = aim_at(level, calibrations(bundle.thresholds, bundle.model)) if level else None
+    rules = Rules.of(config)
+    aim = aim_for(level, bundle.thresholds, bundle.model, rules) if level else None
     if budget is None or budget == Budget():
         budget = Budget(share=config.target) if aim is None else Budget()
     query, fresh = query_of(change), freshness(repo, bundle.store, change.head)
     now, notices = tomorrow(time.time()), [notice] if notice else []
-    if config.adapt and query.files:
+    if config.adapt and query.files and aim is None:
+        # Beside a promise a budget stays as given: the level of one that follows the change is
+        # not known.
         row = risk_row(query, size_of(change), bundle.store, now, ages=fresh.ages)
         budget, told = adapted(budget, pretrained(), row)
         notices.append(told)
@@ -123,7 +126,7 @@ def select(
         query,
         bundle.store,
         model_for(query, bundle),
-        Rules.of(config),
+        rules,
         budget,
         now,
         decision_id,
@@ -305,7 +308,9 @@ def _shortfall(
 ) -> str:
     if not explainer.query.files:  # where nothing changed no score decided
         return ""
-    known = calibrations(bundle.thresholds, bundle.model) if selection.promise else []
+    if selection.promise is None:
+        return shortfall(selection, choice, config.explore)
+    known = calibrations(bundle.thresholds, bundle.model, Rules.of(config))
     return shortfall(selection, choice, config.explore, known)
 
 

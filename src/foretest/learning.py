@@ -38,6 +38,8 @@ from foretest.results.read import read_report
 
 LAB, CASES = "lab", "cases.jsonl"
 """Where the tried changes are kept, under the state directory."""
+SPENT = "spent"
+"""In a bundle's lineage: commits that its model was fitted or chosen on."""
 SLOW = 60.0
 """Seconds of suite above which a tried change runs linked tests and a sample, not all."""
 LINKED = 0.02
@@ -116,7 +118,10 @@ def learn(
         # The model and its calibration stand until something better is known.
         model = default_model() if previous is None else previous.model
         thresholds = {} if previous is None else previous.thresholds
-        bundle = Bundle(store, model, thresholds, _lineage(commit, baseline))
+        lineage = _lineage(commit, baseline)
+        if previous is not None and SPENT in previous.lineage:
+            lineage[SPENT] = previous.lineage[SPENT]
+        bundle = Bundle(store, model, thresholds, lineage)
         bundles.write(config.bundle_path, bundle)
         left = None if within is None else max(0.0, within - (time.monotonic() - began))
         tally = try_changes(

@@ -246,7 +246,7 @@ class Promise:
 
     asked: float
     made: float
-    """What was asked, less where a budget cut; 1 where nothing rests, 0 if unknown."""
+    """What was asked, less under a budget; 1 where nothing rests, 0 if unknown or nothing runs."""
     basis: Basis
     groups: int
     """Commits or repositories that were calibrated on."""

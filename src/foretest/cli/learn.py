@@ -79,7 +79,7 @@ def command(
             progress=screen,
         )
         crowned = crown(config, progress=screen)
-        calibrated = calibrate(config, fractions=crowned.fractions, progress=screen)
+        calibrated = calibrate(config, progress=screen)
     for notice in learned.notices:
         click.echo(f"note: {notice}", err=True)
     for sentence in filter(None, (learned.sentence(), crowned.sentence(), calibrated.sentence())):

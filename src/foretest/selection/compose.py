@@ -18,7 +18,7 @@ from foretest.records import Budget, Choice, Promise, Selection, Why
 from foretest.selection.budget import BALANCED, Allocation, Strategy, choose, limit_seconds
 from foretest.selection.explanation import UNLINKED, Explainer
 from foretest.selection.policy import Freshness, Rules, Verdict, apply_rules
-from foretest.selection.promise import Aim
+from foretest.selection.promise import Aim, decisive
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -89,7 +89,7 @@ def select(
         budget=budget,
         bundle=bundle,
         state=state,
-        promise=None if aim is None else suite.promise(given, aim, least or 0.0),
+        promise=None if aim is None else suite.promise(given, aim, least or 0.0, budget, rules),
     )
 
 
@@ -103,9 +103,9 @@ def _limits(
         # Where nothing changed, no score means anything: only the rules choose.
         verdict.notices.append("Nothing changed: only tests that always run are selected.")
         return Budget(share=0.0), None
-    if aim is not None and aim.threshold is None and not verdict.run_all:
-        verdict.notices.append(aim.notice)
-        verdict.run_all = "" if limited else NO_PROMISE
+    if aim is not None and not verdict.run_all:
+        verdict.notices.extend(filter(None, [aim.notice]))
+        verdict.run_all = NO_PROMISE if aim.threshold is None and not limited else ""
     return allowed, aim
 
 
@@ -166,10 +166,39 @@ class _Suite:
         told = [words[i] for i in which.tolist()]
         return tuple(self._choices(rows, repeat(Why.OVER_BUDGET), odds, told))
 
-    def promise(self, given: Allocation, aim: Aim, least: float) -> Promise:
-        """What the set promises; what a draw adds to it adds nothing to the promise."""
+    def promise(
+        self, given: Allocation, aim: Aim, least: float, budget: Budget, rules: Rules
+    ) -> Promise:
+        """What the set promises; what a draw adds to it adds nothing to the promise.
+
+        Nor does the factor by which caution widens a budget: that may only catch more.
+        """
         out = self.scores[self.rows[np.concatenate((given.rest, given.explored))]]
-        return aim.promise(out[out >= least].tolist(), complete=not len(given.rest))
+        unforeseen = aim.calibration.unforeseen(decisive(rules)) if aim.calibration else ()
+        return aim.promise(
+            self._share(budget) - self._taken(unforeseen),
+            cut=bool((out >= least).any()),
+            complete=not len(given.rest),
+            empty=not len(given.always) and not len(given.scored),
+        )
+
+    def _share(self, budget: Budget) -> float:
+        """The budget as a share of suite time; infinity where it holds every suite.
+
+        Seconds are those of all tests, present or gone: a change must not enlarge its own share.
+        """
+        if budget.seconds is None or budget.share is not None:
+            return limit_seconds(budget, 1.0)
+        suite = float(self.seconds.sum())
+        return budget.seconds / suite if budget.seconds < suite else math.inf
+
+    def _taken(self, whys: Iterable[Why]) -> float:
+        """The share of suite time that rules of these kinds take."""
+        named = np.zeros(len(self.names), bool)
+        for why in whys:
+            named[: self.known] |= self.verdict.named.get(why, False)
+        suite = float(self.seconds[self.rows].sum())
+        return float(self.seconds[named].sum()) / suite if suite else 0.0
 
     def _by_rules(self, rows: Rows) -> tuple[Rows, list[Why], list[str]]:
         rules = {0: (Why.NEW, "it is new"), **self.verdict.rules}

@@ -68,6 +68,8 @@ class Verdict:
     """Numbered rules that spoke: why, and the reason in a few words."""
     rule_of: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     """The first rule that chose each test; 0 where none did."""
+    named: dict[Why, Mask] = field(default_factory=dict)
+    """All tests that rules of a kind name, whichever rule was first."""
     run_all: str = ""
     """Why everything runs; empty where it does not."""
     factor: float = 1.0
@@ -82,6 +84,7 @@ class Verdict:
         """Choose these tests; one that is chosen already keeps its first reason."""
         self.rules[len(self.rules) + 1] = (why, reason)
         self.rule_of[tests & self.present & (self.rule_of == 0)] = len(self.rules)
+        self.named[why] = self.named.get(why, False) | (tests & self.present)
 
 
 def apply_rules(

@@ -90,6 +90,9 @@ class Calibration:
         group. What holds is the level of the largest threshold that the next group could have made
         of it, were it known and caught: the argument of the paper, for a second loss.
         """
+        least = needed(level)
+        if least is None or self.size < least:  # then the cases chose nothing: all are run
+            return min(level, self.level(0.0, share))
         highest = level - 1 / (self.size + 1)
         if highest <= 0:
             return 0.0
@@ -384,13 +387,21 @@ def sentence(selection: Selection) -> str:
     if promise.made >= 1:
         return f"promise{whole} ({percent(promise.asked)} asked): nothing is left out."
     if not promise.made:
-        return (
-            f"no promise ({percent(promise.asked)} asked): the budget leaves out tests, and how "
-            "often that misses a fault is unknown."
-        )
-    less = f" instead of {percent(promise.asked)}, since the budget cuts" if promise.cut else ""
-    made = f"{percent(promise.made)} of faulty changes are caught{less}"
+        return f"no promise ({percent(promise.asked)} asked): {_nothing(selection, promise)}."
+    less = percent(promise.made) != percent(promise.asked)
+    limited = f" instead of {percent(promise.asked)}, since a budget limits runs" if less else ""
+    made = f"{percent(promise.made)} of faulty changes are caught{limited}"
     return f"promise{whole}: {made}; {_by(promise)}."
+
+
+def _nothing(selection: Selection, promise: Promise) -> str:
+    """Why nothing is promised."""
+    if promise.basis is Basis.NONE:
+        return "the budget leaves out tests, and how often that misses a fault is unknown"
+    elsewhere = any(choice.why is Why.OTHER_SHARD for choice in selection.rest)
+    if not elsewhere and all(choice.why is Why.EXPLORED for choice in selection.chosen):
+        return "no rule names a test, and none runs for its score"
+    return "of the faulty changes known, too few are caught within this budget"
 
 
 def _by(promise: Promise) -> str:
@@ -419,9 +430,9 @@ def explanation(selection: Selection) -> list[str]:
         " like those calibrated on: past changes, taken back. Other kinds of faults, and a "
         "repository that drifts from its past, are outside of it (docs/promise.md)."
     )
-    if promise.cut:
+    if promise.made < promise.asked:
         told.append(
-            "The budget decided what is left: a limit that moves with the change is judged "
-            "as if it had stood before, so this level is an estimate and no bound."
+            "It is the level of that threshold and this budget together, over all changes: whether "
+            "the budget left out a test of this one makes no difference to it."
         )
     return told

@@ -14,7 +14,7 @@ from foretest.errors import NoTrainer
 from foretest.evidence.store import EvidenceStore
 from foretest.features.timesplit import Fractions, split_in_time
 from foretest.lab.campaign import read_kept
-from foretest.learning import CASES, LAB
+from foretest.learning import CASES, LAB, SPENT
 from foretest.models.contract import Model
 from foretest.models.formula import Formula
 from foretest.models.pretrained import load
@@ -22,12 +22,14 @@ from foretest.replay.cases import trials_of
 from foretest.replay.compare import Comparison, compare_verdicts
 from foretest.replay.judge import ALL, Setting, Trial, judge
 from foretest.replay.strategies import OURS, by_model, ours
-from foretest.training.calibrate import FITTED, GIVEN, faulty
+from foretest.training.calibrate import faulty, spent_of
 from foretest.training.crossfit import fit_calibrated
 from foretest.training.examples import Example, examples_of
 from foretest.training.fit import Recipe
 
 OWN, PRETRAINED, FORMULA = "own ranker", "pre-trained ranker", "formula"
+PARTS = Fractions(0.3, 0.1, 0.6, 0.0)
+"""Of the faulty commits, in time: to fit on, to choose on; the promise is for the rest."""
 FEWEST = 20
 """Faulty commits to fit on, below which no model of the repository's own is tried."""
 FEWEST_TO_CHOOSE = 8
@@ -51,11 +53,6 @@ class Crowned:
     compared: Mapping[str, Comparison] | None = None
     """Each challenger against the one that served by default."""
     notice: str = ""
-
-    @property
-    def fractions(self) -> Fractions:
-        """How the promise may use the cases: what was fitted or chosen on is spent."""
-        return FITTED if self.compared else GIVEN
 
     def sentence(self) -> str:
         """What serves and why; empty where there was nothing to choose from."""
@@ -85,10 +82,13 @@ def crown(config: Config, *, progress: Progress = lambda *_: None) -> Crowned:
         trials = faulty(trials_of(cases, commit), bundle.store)
         setting = Setting(freshness=freshness(repo, bundle.store, commit), draws=1)
         split = split_in_time(
-            trials, time=lambda t: t.time, group=lambda t: t.commit, fractions=FITTED
+            trials, time=lambda t: t.time, group=lambda t: t.commit, fractions=PARTS
         )
         crowned = choose(bundle.model, split.fit, split.choose, bundle.store, setting, progress)
-        lineage = {**bundle.lineage, LINEAGE: crowned.name}
+        used = [t.commit for t in (*split.fit, *split.choose)] if crowned.compared else []
+        # Once spent, always spent: the model that serves came out of all the choices before, too.
+        spent = sorted(spent_of(bundle).union(used))
+        lineage = {**bundle.lineage, LINEAGE: crowned.name, SPENT: spent}
         bundles.write(
             config.bundle_path, replace(bundle, model=crowned.model, lineage=lineage, digest="")
         )
