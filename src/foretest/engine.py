@@ -37,7 +37,8 @@ from foretest.selection.everything import everything
 from foretest.selection.existing import units_now
 from foretest.selection.explanation import Explainer
 from foretest.selection.policy import Freshness, Rules
-from foretest.selection.promise import aim_for, calibrations, explanation
+from foretest.selection.promise import aim_for, calibrations
+from foretest.selection.promise_wording import explanation
 from foretest.selection.shards import Bin, shard
 from foretest.selection.shortfall import shortfall
 

@@ -36,13 +36,12 @@ from foretest.selection.promise import (
     as_case,
     calibrations,
     decisive,
-    explanation,
     identity,
     needed,
     percent,
     pooled,
-    sentence,
 )
+from foretest.selection.promise_wording import explanation, sentence
 from foretest.selection.summary import summary
 
 TOUCHED = FileFacts(

@@ -13,7 +13,7 @@ from foretest.cli.options import Bin, Duration, Share, repository_option
 from foretest.errors import ForetestError
 from foretest.records import Budget, Selection, Why
 from foretest.selection.formats import FORMATS, render, render_units
-from foretest.selection.promise import sentence
+from foretest.selection.promise_wording import sentence
 
 
 @click.command(

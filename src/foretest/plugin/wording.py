@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from foretest.plugin.observing import Observation
 from foretest.plugin.plan import Mode
 from foretest.records import Choice, Selection, Why
-from foretest.selection.promise import sentence
+from foretest.selection.promise_wording import sentence
 
 MOST_NOTICES = 5
 MOST_MISSED = 20

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 from foretest.records import Choice, Selection, Why
-from foretest.selection.promise import sentence
+from foretest.selection.promise_wording import sentence
 
 LONGEST = 60_000
 """Characters; GitHub refuses a comment of more than 65,536."""
