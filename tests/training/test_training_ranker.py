@@ -19,6 +19,8 @@ from foretest.features.frame import FeatureFrame
 from foretest.features.query import FileFacts, Query
 from foretest.models.formula import Formula
 from foretest.records import Symbol
+from foretest.replay.compare import Comparison, Endpoint
+from foretest.replay.intervals import Interval
 from foretest.replay.judge import FAULTS, Setting, Trial
 from foretest.training import champion, crossfit
 from foretest.training.crossfit import calibration_of, fit_calibrated, left_out
@@ -259,3 +261,31 @@ def test_an_own_model_serves_only_where_it_is_better_on_later_changes(failing, w
     assert isinstance(crowned.model, Formula) == (winner == champion.FORMULA)
     assert winner in crowned.sentence()
     assert crowned.compared
+
+
+def comparison(ours: float, theirs: float, p: float) -> Comparison:
+    gap = Interval(ours - theirs, np.nan, np.nan)
+    return Comparison(9, 1, Endpoint("first", ours, theirs, gap, p, p, np.nan), ())
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "own_to_formula", "own_to_pretrained", "expected"),
+    [
+        ((0.1, 0.2, 0.9), (0.1, 0.2, 0.9), (0.1, 0.1, 0.9), champion.FORMULA),
+        ((0.1, 0.2, 0.01), (0.1, 0.2, 0.01), (0.1, 0.1, 0.9), champion.PRETRAINED),
+        ((0.1, 0.2, 0.01), (0.05, 0.2, 0.01), (0.05, 0.1, 0.01), champion.OWN),
+        # Worse, however surely, never serves.
+        ((0.3, 0.2, 0.001), (0.3, 0.2, 0.001), (0.3, 0.3, 0.9), champion.FORMULA),
+        # Two challengers: each has to meet the corrected level.
+        ((0.1, 0.2, 0.04), (0.1, 0.2, 0.04), (0.09, 0.1, 0.045), champion.FORMULA),
+        ((0.1, 0.2, 0.04), (0.1, 0.2, 0.5), (0.1, 0.1, 0.5), champion.FORMULA),
+    ],
+)
+def test_who_serves_has_to_beat_all_others(pretrained, own_to_formula, own_to_pretrained, expected):
+    compared = {
+        (champion.PRETRAINED, champion.FORMULA): comparison(*pretrained),
+        (champion.OWN, champion.FORMULA): comparison(*own_to_formula),
+        (champion.OWN, champion.PRETRAINED): comparison(*own_to_pretrained),
+    }
+    assert champion.winner(compared) == expected
+    assert champion.winner({}) == champion.FORMULA

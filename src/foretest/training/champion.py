@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from foretest import bundle as bundles
 from foretest.changes.git import Repository
@@ -19,7 +19,7 @@ from foretest.models.contract import Model
 from foretest.models.formula import Formula
 from foretest.models.pretrained import load
 from foretest.replay.cases import trials_of
-from foretest.replay.compare import Comparison, compare_verdicts
+from foretest.replay.compare import Comparison, compare_verdicts, holm
 from foretest.replay.judge import ALL, Setting, Trial, judge
 from foretest.replay.strategies import OURS, by_model, ours
 from foretest.training.calibrate import faulty, spent_of
@@ -50,8 +50,8 @@ class Crowned:
     name: str
     fitted: int = 0
     """Faulty commits that a model of the repository's own was fitted on; 0 = none was."""
-    compared: Mapping[str, Comparison] | None = None
-    """Each challenger against the one that served by default."""
+    compared: Mapping[tuple[str, str], Comparison] = field(default_factory=dict)
+    """Each challenger against each model that it has to beat."""
     notice: str = ""
 
     def sentence(self) -> str:
@@ -59,9 +59,9 @@ class Crowned:
         if not self.compared:
             return self.notice
         told = "; ".join(
-            f"{name} {c.first.ours:.1%} against {c.first.theirs:.1%} of suite time to the first "
-            f"failure (p {c.first.p:.2f})"
-            for name, c in self.compared.items()
+            f"{ours} {c.first.ours:.1%} against {theirs} {c.first.theirs:.1%} of suite time to the "
+            f"first failure (p {c.first.p:.2f})"
+            for (ours, theirs), c in self.compared.items()
         )
         cases = next(iter(self.compared.values())).cases
         return f"Model: {self.name}. On {cases:,} later faulty changes: {told}."
@@ -71,8 +71,8 @@ def crown(config: Config, *, progress: Progress = lambda *_: None) -> Crowned:
     """Choose the bundle's model on the changes tried at its commit, and keep it there.
 
     Commits are split in time: the oldest part fits a ranker of the repository's own, the next
-    chooses. The default stays unless a challenger needs significantly less time to the first
-    failure there (paired, by commit). Raises NoBundle, BadBundle.
+    chooses (`choose`), by the time to the first failure, paired by commit. Raises NoBundle and
+    BadBundle.
     """
     with lock(config.state / "learn.lock"):
         bundle = read_bundle(config)
@@ -103,38 +103,72 @@ def choose(
     setting: Setting,
     progress: Progress = lambda *_: None,
 ) -> Crowned:
-    """The best model by later changes; the champion where too few are known, or none is better."""
+    """The best model by later changes; the champion where too few of them are known.
+
+    The formula serves unless a challenger beats it: the pre-trained ranker has to beat the formula,
+    a ranker of the repository's own both of them. One of its own that served before is not asked
+    again: the new one is fitted on all that it knew.
+    """
     name = name_of(champion)
     if commits(later) < FEWEST_TO_CHOOSE:
         return Crowned(champion, name)
     progress("Fitting a model of its own", 0, 1)
-    challengers, notice = challengers_of(name, fit, store, setting)
+    models, notice = contestants(fit, store, setting)
     progress("Fitting a model of its own", 1, 1)
-    strategies = {OURS: ours, **{other: by_model(model) for other, model in challengers.items()}}
     # History, too, as of each later change: what came before it is known to all of them.
-    known = replace(setting, model=champion, strategies=strategies)
+    strategies = {OURS: ours, **{other: by_model(model) for other, model in models.items()}}
+    known = replace(setting, model=Formula(), strategies=strategies)
     dated = [replace(trial, repository=store.repository) for trial in (*fit, *later)]
     of_later = {trial.case_id for trial in later}
     verdicts = [v for v in judge(dated, store, known).verdicts if v.case_id in of_later]
-    compared = {other: compare_verdicts(verdicts, other, OURS, ALL) for other in challengers}
-    better = {other: c.first.ours for other, c in compared.items() if beats(c)}
-    best = min(better, key=better.__getitem__, default=name)
-    fitted = commits(fit) if OWN in challengers else 0
-    return Crowned(challengers.get(best, champion), best, fitted, compared, notice)
+    names = list(models)
+    compared = {
+        (other, rival): compare_verdicts(verdicts, other, rival, ALL)
+        for place, other in enumerate(names)
+        for rival in names[:place]
+    }
+    best = winner(compared)
+    fitted = commits(fit) if OWN in models else 0
+    return Crowned(models[best], best, fitted, compared, notice)
 
 
-def challengers_of(
-    champion: str, fit: Sequence[Trial], store: EvidenceStore, setting: Setting
+def contestants(
+    fit: Sequence[Trial], store: EvidenceStore, setting: Setting
 ) -> tuple[dict[str, Model], str]:
-    """The other models that could serve, and why one of its own is not among them, if it failed."""
-    known = {PRETRAINED: load(), FORMULA: Formula()}
-    challengers = {name: m for name, m in known.items() if m is not None and name != champion}
+    """The models that may serve, each of which must beat all before it; and why one is missing."""
+    models: dict[str, Model] = {FORMULA: Formula()}
+    if (pretrained := load()) is not None:
+        models[PRETRAINED] = pretrained
     if commits(fit) < FEWEST:
-        return challengers, ""
+        return models, ""
     try:
-        return {**challengers, OWN: own_ranker(fit, store, setting)}, ""
+        return {**models, OWN: own_ranker(fit, store, setting)}, ""
     except NoTrainer as error:
-        return challengers, f"No model of its own was fitted: {error}"
+        return models, f"No model of its own was fitted: {error}"
+
+
+def winner(compared: Mapping[tuple[str, str], Comparison]) -> str:
+    """The last challenger that beats all its rivals; the formula where none does.
+
+    To beat all of several rivals each comparison has to hold, so that the largest p counts (an
+    intersection-union test); over the challengers these are corrected by Holm.
+    """
+    challengers = list(dict.fromkeys(ours for ours, _ in compared))
+    worst = [
+        max(
+            1.0 if not is_less(c) else c.first.p
+            for (ours, _), c in compared.items()
+            if ours == name
+        )
+        for name in challengers
+    ]
+    won = [name for name, p in zip(challengers, holm(worst), strict=True) if p <= ALPHA]
+    return won[-1] if won else FORMULA
+
+
+def is_less(comparison: Comparison) -> bool:
+    """Whether the challenger's time to the first failure is the shorter one."""
+    return comparison.first.ours < comparison.first.theirs
 
 
 def name_of(model: Model) -> str:
@@ -150,12 +184,6 @@ def own_ranker(trials: Sequence[Trial], store: EvidenceStore, setting: Setting) 
         by_commit.setdefault(example.commit, []).append(example)
     lineage = {"commit": store.commit, "changes": len(trials), "commits": len(by_commit)}
     return fit_calibrated(by_commit, OWN_RECIPE, lineage=lineage)
-
-
-def beats(comparison: Comparison) -> bool:
-    """Whether the challenger needs significantly less time to the first failure."""
-    first = comparison.first
-    return first.p <= ALPHA and first.ours < first.theirs
 
 
 def commits(trials: Sequence[Trial]) -> int:
