@@ -27,6 +27,9 @@ from foretest.training.crossfit import calibration_of, fit_calibrated, left_out
 from foretest.training.examples import Example, dropped, sample, several_edits, without
 from foretest.training.fit import Recipe, fit
 
+# Its OpenMP runtime is a part of the system that slim images lack.
+pytest.importorskip("lightgbm", exc_type=(ImportError, OSError))
+
 QUICK = Recipe(rounds=20, least=5, hard=20, easy=20)
 
 
