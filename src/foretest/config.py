@@ -84,7 +84,7 @@ class Config:
     """Where the lab's copies lie; empty means `foretest` in the user's cache directory."""
 
     quarantine: tuple[str, ...] = ()
-    """Flaky tests whose failure does not fail a run for a while: `TEST until 2025-07-01: reason`."""
+    """Flaky tests whose failure fails no run for a while: `TEST until 2025-07-01: reason`."""
     datasets: str = ""
     """Folder that holds public data sets, each under its own name, for `foretest import`."""
 
