@@ -91,7 +91,7 @@ def test_unknown_verb_and_wrong_values_are_refused(project: Project) -> None:
         (("select", "--frobnicate"), "No such option"),
         (("learn", "--undo", "-1"), "-1"),
         (("select", "-C", "nowhere"), "does not exist"),
-        (("record", "nowhere.xml"), "does not exist"),
+        (("record", "nowhere.xml"), "No such file"),
         (("state", "push"), "Missing argument"),
     )
     for args, said in refused:
