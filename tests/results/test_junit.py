@@ -131,6 +131,24 @@ def test_a_test_that_stands_twice_has_two_attempts() -> None:
     assert [(r.attempt, r.outcome.value) for r in results] == [(1, "failed"), (2, "passed")]
 
 
+@pytest.mark.parametrize(
+    ("counted", "outcomes"),
+    [
+        ("2", ["passed", "passed"]),  # pytest --dist=each: once on every worker
+        ("9", ["passed", "passed"]),  # subtests are counted and stand nowhere
+        ("1", ["failed", "passed"]),  # pytest-rerunfailures: the first attempt is not counted
+        ("", ["passed", "passed"]),
+        ("\u0661", ["passed", "passed"]),
+    ],
+)
+def test_only_an_uncounted_repetition_hides_a_failure(counted: str, outcomes: list[str]) -> None:
+    case = '<testcase classname="t" name="x" time="1"/>'
+    other = f'<testsuite name="pytest" tests="1">{case.replace("x", "y")}</testsuite>'
+    suite = f'<testsuite name="pytest" tests="{counted}">{case}{case}</testsuite>'
+    results = entries(f"<testsuites>{other}{suite}</testsuites>").results
+    assert [r.outcome.value for r in results if r.test.name == "x"] == outcomes
+
+
 BOMB = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>
 <testsuite><testcase name="&b;" classname="t"/></testsuite>"""
 EXTERNAL = """<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>

@@ -67,6 +67,8 @@ class Batch:
     """COLUMNS, and WRITTEN where some spelling was not stable."""
     suite: int = 0
     """Which of the report's suites this is, counted from 1; 0 where it has none."""
+    uncounted: int = 0
+    """Entries beyond those that the suite counts, in the sum over its batches."""
 
     def __len__(self) -> int:
         return len(self.rows)

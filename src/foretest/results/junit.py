@@ -45,6 +45,7 @@ DIALECTS = (NEXTEST, JEST, VITEST, PLAYWRIGHT, MOCHA, GTEST, CTEST, PYTEST, JUNI
 _RERUN = {"rerunFailure": Outcome.FAILED, "rerunError": Outcome.ERROR}
 _FLAKY = {"flakyFailure": Outcome.FAILED, "flakyError": Outcome.ERROR}
 _BAD = {"failure": Outcome.FAILED, "error": Outcome.ERROR}
+_COUNT = re.compile(r"[0-9]{1,9}")
 _TEARDOWN = "failed on teardown with"
 _PREFIXES = 50_000
 """Prefixes that are remembered: a report with a class a test must not fill the memory."""
@@ -84,6 +85,7 @@ class _Reader:
         self._homes: dict[str, str] = {}
         self._failed = ""
         self._suites = 0
+        self._counted: int | None = None
 
     def read(self, stretch: Stretch) -> Batch | None:
         """A stretch's results, None where it has none; all belong to the suite opened last."""
@@ -110,7 +112,15 @@ class _Reader:
         if not rows["position"].is_sorted():
             rows = rows.sort("position", maintain_order=True)
         runner = bazel.RUNNER if self._reading.target else self._dialect.runner
-        return Batch(runner, rows, self._suites)
+        entries_read = len(among) + (len(cases) if cases is not None else 0)
+        return Batch(runner, rows, self._suites, self._uncounted(entries_read))
+
+    def _uncounted(self, entries: int) -> int:
+        """`entries` less what the suite counts and no batch of it has been told."""
+        if self._counted is None:
+            return 0
+        beyond, self._counted = entries - self._counted, 0
+        return beyond
 
     def _open(self, suite: Element) -> None:
         scene = self._reading.scene
@@ -119,6 +129,8 @@ class _Reader:
         if suite.tag == "testsuite":
             scene.suite = suite.attributes
             self._suites += 1
+            count = suite.attributes.get("tests", "")
+            self._counted = int(count) if _COUNT.fullmatch(count) else None
         self._reading.began = _earlier(self._reading.began, suite.attributes.get("timestamp", ""))
         self._dialect = None
 

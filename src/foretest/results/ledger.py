@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -20,6 +21,7 @@ class Ledger:
         self._parts: list[pl.DataFrame] = []
         self._rows: pl.DataFrame | None = None
         self._count = 0
+        self._uncounted: Counter[int] = Counter()
         self.unmatched = 0
 
     def __len__(self) -> int:
@@ -30,6 +32,7 @@ class Ledger:
         said = {"runner": pl.lit(batch.runner), "suite": pl.lit(batch.suite, pl.Int32)}
         self._parts.append(batch.rows.drop("position").with_columns(**said))
         self._count += len(batch)
+        self._uncounted[batch.suite] += batch.uncounted
         self.unmatched += len(batch) - int(batch.rows["known"].sum())
         self._rows = None
 
@@ -42,7 +45,7 @@ class Ledger:
         """The results: unit, parameters, runner, outcome, seconds, attempt, fingerprint."""
         if self._rows is None:
             rows = pl.concat(self._parts, how="diagonal") if self._parts else _EMPTY
-            self._rows = _numbered(_told_apart(rows))
+            self._rows = _numbered(_told_apart(rows), +self._uncounted)
         return self._rows
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
@@ -98,17 +101,19 @@ def _told_apart(rows: pl.DataFrame) -> pl.DataFrame:
     ).drop(list(WRITTEN))
 
 
-def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
+def _numbered(rows: pl.DataFrame, uncounted: Collection[int]) -> pl.DataFrame:
     """Attempts of a test that stands in the report more than once follow one another.
 
-    pytest writes a failed attempt that it will repeat as if it had passed; within one suite
-    nothing but a repetition brings the same test again.
+    pytest writes a failed attempt that it will repeat as if it had passed, and does not count it:
+    a suite that holds no more than it counts (`uncounted` are those that do) ran such a test
+    several times on purpose, as `--dist=each` does.
     """
     if rows.select(pl.struct(_TEST).n_unique()).item() == len(rows):
         return rows
     place = (*_TEST, "suite")
     repeated = pl.int_range(pl.len()).over(place) < pl.len().over(place) - 1
-    hidden = (pl.col("runner") == "pytest") & (pl.col("outcome") == Outcome.PASSED.value) & repeated
+    passed = (pl.col("runner") == "pytest") & (pl.col("outcome") == Outcome.PASSED.value)
+    hidden = passed & repeated & pl.col("suite").is_in(list(uncounted))
     return rows.with_columns(
         attempt=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(_TEST),
         outcome=pl.when(hidden).then(pl.lit(Outcome.FAILED.value)).otherwise("outcome"),
