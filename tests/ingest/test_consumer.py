@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foretest.errors import BadStore, StateNotFound
+from foretest.errors import BadStore, Busy, StateNotFound
 from foretest.history.lake import Lake
 from foretest.history.state import State
 from foretest.ingest.consumer import Consumer, Totals, bring_on, snapshot
@@ -177,6 +177,82 @@ def test_a_lake_that_refuses_loses_nothing(
             desk.drain()
     assert desk.spool.status().waiting == 1
     assert desk.drain().runs == 1
+
+
+def test_what_a_lake_refused_for_a_while_comes_before_what_follows(
+    desk: Desk, make_report: Report, make_meta: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.spool.append(make_report("a"), make_meta())
+    consumer, kept = Consumer(desk.lake, desk.poison, DeliveryReader()), Lake.append_new
+
+    def once(lake: Lake, runs: object) -> object:
+        monkeypatch.setattr(Lake, "append_new", kept)
+        desk.spool.append(make_report("b"), make_meta())
+        raise Busy("Others write.", "Try again.")
+
+    monkeypatch.setattr(Lake, "append_new", once)
+    with desk.spool.reader() as reader:
+        with pytest.raises(Busy):
+            consumer.step(reader, Totals(), 0)
+        consumer.drain(reader, Totals())
+    assert [run.run_id for run in desk.lake.events("h/o/n")] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"attempt": 1 << 40},
+        {"attempt": float("inf")},
+        {"repository": "h/" + "o" * 300},
+        {"run_id": "r" * 5000},
+        {"shard": "s" * 5000},
+        {"started_at": "0001-01-01T00:00:00+14:00"},
+    ],
+)
+def test_one_report_out_of_bounds_stops_nothing(
+    desk: Desk, make_report: Report, make_meta: Make, said: dict[str, object]
+) -> None:
+    for name, more in (("a", {}), ("odd", said), ("b", {})):
+        desk.spool.append(make_report(**{"run_id": name, **more}), make_meta())
+    totals = desk.drain()
+    assert (totals.runs, totals.poison, desk.spool.status().waiting) == (2, 1, 0)
+
+
+def test_bounds_hold_for_what_is_said_beside_the_report(desk: Desk, make_meta: Make) -> None:
+    for origin in ({"repository": "h/" + "o" * 300}, {"attempt": 1 << 40}, {"shard": 5}):
+        desk.spool.append(JUNIT, make_meta("j.xml", **{"repository": "h/o/n", **origin}))
+    assert desk.drain().poison == 3
+
+
+def test_a_result_out_of_bounds_costs_itself(
+    desk: Desk, make_report: Report, make_meta: Make
+) -> None:
+    report = make_report("r").replace(b'"attempt": 1, "fingerprint": "abcd"', b'"attempt": 1e12')
+    desk.spool.append(report, make_meta())
+    desk.drain()
+    assert [len(run.results) for run in desk.lake.events("h/o/n")] == [2]
+
+
+def test_runs_that_no_lake_can_hold_are_found_and_set_aside(
+    desk: Desk, make_report: Report, make_meta: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foretest.results.report.ATTEMPTS", 1 << 60)
+    for i in range(9):
+        more = {"attempt": 1 << 40} if i in (2, 7) else {}
+        desk.spool.append(make_report(f"r{i}", **more), make_meta())
+    totals = desk.drain()
+    assert (totals.runs, totals.poison) == (7, 2)
+    assert all("No lake can hold it" in poison.reason for poison in desk.poison.list())
+
+
+def test_a_lake_that_fails_sets_nothing_aside(
+    desk: Desk, make_report: Report, make_meta: Make
+) -> None:
+    desk.spool.append(make_report("a"), make_meta())
+    (desk.folder / "lake").write_text("no folder")
+    with pytest.raises(BadStore):
+        desk.drain()
+    assert (desk.poison.list(), desk.spool.status().waiting) == ([], 1)
 
 
 def test_killed_between_commit_and_giving_up(

@@ -29,7 +29,6 @@ _TEXT, _WHOLE = frozenset({str}), frozenset({int})
 _NUMBER, _NUMBER_OR_NONE = frozenset({int, float}), frozenset({int, float, type(None)})
 _TEXT_OR_NONE = frozenset({str, type(None)})
 _LONGEST = 1 << 20
-_ATTEMPTS = 1 << 31
 _SUITES = 64
 _IDS = 1_000_000
 
@@ -165,7 +164,7 @@ def _in_bounds(own: dict[str, list[Any]]) -> bool:
         and min(seconds, default=0) >= 0
         and max(seconds, default=0) < 1e300
         and min(own["result_attempt"]) >= 1
-        and max(own["result_attempt"]) < _ATTEMPTS
+        and max(own["result_attempt"]) <= reports.ATTEMPTS
         and all(0.0 < value <= 1.0 for value in set(own["inclusion"]))
     )
 

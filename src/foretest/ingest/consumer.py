@@ -13,6 +13,7 @@ from foretest.history.lake import Lake
 from foretest.history.rows import OWN, RunKey, RunRows, key_of
 from foretest.ingest.poison import PoisonFolder
 from foretest.ingest.reading import DeliveryReader
+from foretest.ingest.storable import UNFORESEEN, unstorable
 from foretest.ingest.stream import Delivery, Level, Reader
 from foretest.remembering import brought_on
 
@@ -87,11 +88,15 @@ class Consumer:
 
     def step(self, reader: Reader, totals: Totals, wait: float) -> int:
         """One batch: how many reports were read. Raises BadStore or Busy; all of it comes again."""
-        deliveries = reader.read(REPORTS, SIZE, wait)
-        if deliveries:
-            self._take(deliveries, totals)
-            reader.acknowledge(deliveries[-1].sequence)
-            totals.reports += len(deliveries)
+        try:
+            deliveries = reader.read(REPORTS, SIZE, wait)
+            if deliveries:
+                self._take(deliveries, totals)
+                reader.acknowledge(deliveries[-1].sequence)
+        except (BadStore, Busy):
+            reader.rewind()  # else the next batch would be given up together with this one
+            raise
+        totals.reports += len(deliveries)
         return len(deliveries)
 
     def _take(self, deliveries: Sequence[Delivery], totals: Totals) -> None:
@@ -100,16 +105,18 @@ class Consumer:
         batch: dict[RunKey, RunRows] = {}
         for _, rows in read:
             batch.setdefault(key_of(rows.run), rows)
-        fresh = self.lake.append_new(list(batch.values()))
+        fresh, refused = self._committed(list(batch.values()))
         if fresh:
             totals.commits += 1
             if self.level is Level.POWER:
                 self.lake.sync()
-        known = {key for key in batch if key not in fresh}
+        known = {key for key in batch if key not in fresh and key not in refused}
         held = batch | (self.lake.held(known) if known else {})
         for delivery, rows in read:
             key = key_of(rows.run)
-            if key in fresh and batch[key] is rows:
+            if key in refused:
+                self._set_aside(delivery, refused[key], totals)
+            elif key in fresh and batch[key] is rows:
                 totals.runs += 1
                 totals.results += len(rows)
                 totals.repositories.add(key[0])
@@ -117,6 +124,18 @@ class Consumer:
                 totals.known += 1
             else:
                 self._set_aside(delivery, _OTHER.format(run=rows.run), totals)
+
+    def _committed(self, runs: list[RunRows]) -> tuple[frozenset[RunKey], dict[RunKey, str]]:
+        """Which runs were new, and which no lake can hold; all others are in the lake."""
+        try:
+            return self.lake.append_new(runs), {}
+        except Busy:
+            raise
+        except UNFORESEEN:
+            refused = unstorable(runs)
+            if not refused:  # it is the lake: nothing is given up until it takes them
+                raise
+        return self.lake.append_new([r for r in runs if key_of(r.run) not in refused]), refused
 
     def _read(self, delivery: Delivery, totals: Totals) -> RunRows | None:
         """The rows of a report that the lake can take; None where it was set aside instead."""

@@ -237,6 +237,10 @@ class JetStreamReader:
                 return found
             time.sleep(_POLL)
 
+    def rewind(self) -> None:
+        """Begin again with what the broker still has."""
+        self._at = 0
+
     def acknowledge(self, sequence: int) -> None:
         """Have the broker remove what is in the lake."""
         self._stream.forget(sequence)

@@ -11,6 +11,7 @@ from foretest.errors import BadReport
 from foretest.history.rows import RunRows, as_rows
 from foretest.ingest.columns import Columns
 from foretest.ingest.stream import Delivery
+from foretest.results import report as reports
 from foretest.results.read import read_report
 
 Known = Callable[[str], Sequence[str]]
@@ -53,6 +54,7 @@ class DeliveryReader:
                 f"{delivery.meta.name} says nowhere which repository it belongs to.",
                 "Send it with --repository-key HOST/ORG/NAME.",
             )
+        reports.bounded(rows.run)
         if not len(rows) and notices:
             raise BadReport(f"{delivery.meta.name} has no readable result: {notices[0]}")
         return Read(_received(rows, delivery), notices)

@@ -246,6 +246,10 @@ class SpoolReader:
                 return found
             time.sleep(_POLL)
 
+    def rewind(self) -> None:
+        """Begin again behind the cursor."""
+        self._at, self._ends = read_cursor(self._folder), {}
+
     def acknowledge(self, sequence: int) -> None:
         """Move the cursor, which is forced to disk; remove segments that are behind it."""
         cursor = self._ends[sequence]

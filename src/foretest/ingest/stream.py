@@ -15,6 +15,9 @@ from typing import Any, Protocol
 from foretest.errors import BadReport
 from foretest.records import Configuration
 from foretest.results.read import Origin
+from foretest.results.report import ATTEMPTS
+
+_TEXTS = ("repository", "commit", "head", "run_id", "ci_run", "shard", "decision_id")
 
 
 class Level(StrEnum):
@@ -91,6 +94,10 @@ class Reader(Protocol):
         """
         ...
 
+    def rewind(self) -> None:
+        """Begin again with the first report that was not given up."""
+        ...
+
     def acknowledge(self, sequence: int) -> None:
         """Give up every report up to `sequence`: the lake, or the poison folder, has them now."""
         ...
@@ -147,6 +154,11 @@ def decode(data: bytes) -> Meta:
             said["configuration"] = Configuration(
                 str(place["os"]), str(place["python"]), tuple(map(str, place["flags"]))
             )
+        attempt = said.get("attempt", 1)
+        if type(attempt) is not int or not 1 <= attempt <= ATTEMPTS:
+            raise ValueError(attempt)
+        if not all(isinstance(said.get(name, ""), str) for name in _TEXTS):
+            raise TypeError(said)
         if said.get("root") is not None:
             said["root"] = Path(said["root"])
         received = whole["received_at"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from foretest.durable import claim
 from foretest.errors import BadReport
@@ -21,6 +22,10 @@ from foretest.results.normalise import number_attempts
 FORMAT = "foretest-report"
 VERSION = 1
 
+ATTEMPTS = 1_000_000
+"""The greatest number of an attempt, of a run or of a test."""
+_KEY, _NAME = 200, 1000
+"""Bytes of a repository's key, as a folder is called by it, and characters of all other names."""
 _LINE_LIMIT = 1 << 20
 """Characters of the longest line that is read: no honest result comes near."""
 
@@ -223,7 +228,7 @@ def header(path: Path | str, data: Mapping[str, Any] | None) -> TestRun:
         place = data["configuration"]
         started = datetime.fromisoformat(data["started_at"])
         started = started.replace(tzinfo=UTC) if started.tzinfo is None else started
-        return TestRun(
+        run = TestRun(
             run_id=_text(data["run_id"]),
             repository=_text(data["repository"]),
             commit=_optional(data.get("commit")),
@@ -233,12 +238,25 @@ def header(path: Path | str, data: Mapping[str, Any] | None) -> TestRun:
             occurred_at=started,
             received_at=datetime.now(UTC),
             results=(),
-            attempt=int(data.get("attempt") or 1),
+            attempt=_attempt(data),
             shard=_optional(data.get("shard")),
             decision_id=_optional(data.get("decision_id")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadReport(f"{path} has a damaged first line.", "Run the tests again.") from error
+    bounded(run)
+    return run
+
+
+def bounded(run: TestRun) -> None:
+    """Raise BadReport where what a run is called by is longer or greater than any store takes."""
+    names = {"run id": run.run_id, "shard": run.shard, "commit": run.commit}
+    long = [what for what, name in names.items() if len(name or "") > _NAME]
+    long += ["repository"] * (len(quote(run.repository, safe="")) > _KEY)
+    if long:
+        raise BadReport(f"The {long[0]} is too long to be a name.", "Send it with a shorter one.")
+    if not 1 <= run.attempt <= ATTEMPTS:
+        raise BadReport(f"{run.attempt:,} is no number of an attempt.", "Count attempts from 1.")
 
 
 def _body(lines: Iterable[dict[str, Any]], notices: list[str]) -> tuple[list[TestResult], bool]:
@@ -267,10 +285,17 @@ def _result(data: Mapping[str, Any]) -> TestResult:
         test=TestId.parse(_text(data["id"])),
         outcome=Outcome(data["outcome"]),
         seconds=seconds,
-        attempt=max(1, int(data.get("attempt") or 1)),
+        attempt=_attempt(data),
         fingerprint=_optional(data.get("fingerprint")),
         inclusion=inclusion if 0.0 < inclusion <= 1.0 else 1.0,
     )
+
+
+def _attempt(data: Mapping[str, Any]) -> int:
+    attempt = max(1, int(data.get("attempt") or 1))
+    if attempt > ATTEMPTS:
+        raise ValueError(attempt)
+    return attempt
 
 
 def _text(value: object) -> str:
