@@ -131,6 +131,8 @@ def ordeal(
             processes.start(name)
         (folder / "stop").touch()
         for name in ("producer-0", "producer-1", "consumer"):
+            if name == "consumer":
+                (folder / "sent").touch()
             if processes.wait(name, 120):
                 raise RuntimeError(f"{name} failed: {(folder / f'{name}.log').read_text()[-2000:]}")
     finally:
@@ -167,6 +169,7 @@ def _counted(folder: Path, verdict: Verdict) -> Verdict:
 def produce(folder: Path, stream: str, level: str, name: str, life: int) -> None:
     """Append reports until told to stop; note each acknowledgement after it was given."""
     from foretest.errors import BadStore, Busy
+    from foretest.ingest.outbox import Outbox
     from foretest.ingest.stream import Meta
     from foretest.results.read import Origin
 
@@ -185,6 +188,13 @@ def produce(folder: Path, stream: str, level: str, name: str, life: int) -> None
             os.write(notes.fileno(), f"{run_id}\n".encode())
             number += 1
             time.sleep(0.002)
+    # What was acknowledged while the broker was away lies here until it is back.
+    while isinstance(opened, Outbox):
+        try:
+            opened.settle()
+            break
+        except (BadStore, Busy):
+            time.sleep(0.05)
     opened.close()
 
 
@@ -209,7 +219,7 @@ def consume(folder: Path, stream: str, level: str, life: int) -> None:
                     taken = consumer.step(reader, Totals(), 0.2)
                     if taken:
                         (folder / f"acknowledged-consumer-{life}").write_text(f"{taken}")
-                    quiet = 0 if taken or not (folder / "stop").exists() else quiet + 1
+                    quiet = 0 if taken or not (folder / "sent").exists() else quiet + 1
             opened.close()
         except (BadStore, Busy) as error:
             print(error, file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ from foretest.ingest.stream import Level, Stream
 FOLDER = "stream"
 """Under the state directory: the spool of whoever names no stream."""
 OUTBOX = "outbox"
-"""Under the state directory: what a broker alone would not keep over a power cut."""
+"""Under the state directory: what a broker alone might lose after it acknowledged it."""
 POISON = "poison"
 """Under the state directory: reports that nobody can read."""
 STATES = "states"
@@ -48,5 +48,4 @@ def open_stream(address: str, level: Level, state: Path, limit: int = LIMIT) -> 
         raise ExtraMissing(
             "The library for NATS is not installed.", "pip install 'foretest[platform]'"
         ) from error
-    broker = JetStream(address, limit)
-    return Outbox(state / OUTBOX, broker) if level is Level.POWER else broker
+    return Outbox(state / OUTBOX, JetStream(address, limit), level)

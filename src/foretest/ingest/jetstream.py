@@ -135,7 +135,12 @@ class JetStream:
         return self._run(self._fetch(first, count), 3 * self._answer)
 
     def forget(self, upto: int) -> None:
-        """Remove the messages up to and including `upto`."""
+        """Remove the messages up to and including `upto`. Raises BadStore while nobody is there.
+
+        A request must never wait for the next connection: behind it these numbers may be of others.
+        """
+        if not self._client.is_connected:
+            raise self._away(ConnectionError("not connected"))
         self._run(self._js.purge_stream(STREAM, seq=upto + 1), 3 * self._answer)
 
     async def _connect(self) -> tuple[Client, JetStreamContext]:
@@ -226,6 +231,7 @@ class JetStreamReader:
     def __init__(self, stream: JetStream) -> None:
         self._stream = stream
         self._at = 0
+        self._connection = stream.connections
         self.notices: list[str] = []
 
     def read(self, reports: int, size: int, wait: float) -> Sequence[Delivery]:
@@ -242,10 +248,21 @@ class JetStreamReader:
         self._at = 0
 
     def acknowledge(self, sequence: int) -> None:
-        """Have the broker remove what is in the lake."""
+        """Have the broker remove what is in the lake.
+
+        Raises BadStore where it was connected anew since the reports were read: a broker that was
+        killed may have lost the last of them, and given their numbers to others since.
+        """
+        if self._connection != self._stream.connections:
+            raise BadStore(
+                "The broker was away while reports were taken in: they are read once more.",
+                "Nothing is lost or doubled: the lake knows them.",
+            )
         self._stream.forget(sequence)
 
     def _read(self, reports: int, size: int) -> list[Delivery]:
+        if self._connection != self._stream.connections:
+            self._connection, self._at = self._stream.connections, 0
         state = self._stream.info().state
         if state.last_seq < self._at:  # a broker that lost its disk counts anew
             self._at = 0

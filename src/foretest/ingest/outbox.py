@@ -1,4 +1,4 @@
-"""Power-cut durability in front of a broker that has none: a forced copy until the lake has it."""
+"""Durability before a broker that acknowledges too early: a copy until the lake has it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ _AT_ONCE = 64 << 20
 
 
 class Outbox:
-    """A stream at level `power`: on this machine's disk first, then with the broker.
+    """A broker's stream at either level: on this machine first, then with the broker.
 
-    The acknowledgement says that the bytes were forced to disk here. The copy is given up only when
+    The acknowledgement says that the bytes were written here, and at level `power` forced to disk.
+    The broker's own is not enough even for level `process`: nats-server 2.9 may acknowledge what it
+    still holds in memory, and loses it when it is killed. The copy is given up only when
     the broker no longer has the report because the lake has it; whenever a connection was made
     anew, everything that is not settled is sent again, since a broker that lost its power may have
     lost it. Reports that arrive twice are known by their identity, and in the lake by their key.
     """
 
-    level = Level.POWER
-
-    def __init__(self, folder: Path, broker: JetStream) -> None:
-        self._spool = Spool(folder, Level.POWER)
+    def __init__(self, folder: Path, broker: JetStream, level: Level = Level.POWER) -> None:
+        self.level = level
+        self._spool = Spool(folder, level)
         self._broker = broker
         self._sent: dict[int, int] = {}
         """Place here -> place at the broker, as said over this connection."""
