@@ -32,8 +32,8 @@ ids = st.sampled_from(
         "t.py::a",
         "t.py::a[x",
         "t.py::a[x]",
-        "t.py::T::é[/tmp/q-1/x]",
-        "t.py::T::é[/tmp/q-2/x]",
+        "t.py::T::é[/var/folders/q-1/x]",
+        "t.py::T::é[/var/folders/q-2/x]",
         "t.py::b[0x7f00deadbeef]",
         "\ud800",
         "",
@@ -102,7 +102,7 @@ def test_any_other_report(lines: list[tuple[dict[str, Any], str]], footer: Any, 
 def test_plain_reports_are_read_by_column() -> None:
     lines = [
         {
-            "id": f"t.py::test_{i}[/tmp/abc-{i}/x]",
+            "id": f"t.py::test_{i}[/var/folders/abc-{i}/x]",
             "outcome": "failed",
             "seconds": 1,
             "attempt": attempt,

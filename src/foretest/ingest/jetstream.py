@@ -28,6 +28,7 @@ from foretest.ingest.stream import (
     Meta,
     Receipt,
     Status,
+    awaited,
     decode,
     encode,
     identity,
@@ -184,7 +185,9 @@ class JetStream:
             async def answer(message: Any) -> None:
                 await message.respond(b"")
 
-            return await self._client.subscribe(_PRESENT, cb=answer)
+            presence = await self._client.subscribe(_PRESENT, cb=answer)
+            await self._client.flush()  # only then does the broker ask us whether we are here
+            return presence
         raise Busy(
             f"Another consumer reads {self._address}.", "One is enough: its order is the lake's."
         )
@@ -236,12 +239,7 @@ class JetStreamReader:
 
     def read(self, reports: int, size: int, wait: float) -> Sequence[Delivery]:
         """The next reports; see `stream.Reader`."""
-        deadline = time.monotonic() + wait
-        while True:
-            found = self._read(reports, size)
-            if found or time.monotonic() >= deadline:
-                return found
-            time.sleep(_POLL)
+        return awaited(lambda: self._read(reports, size), wait, _POLL)
 
     def rewind(self) -> None:
         """Begin again with what the broker still has."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +13,17 @@ from pathlib import Path
 from foretest.durable import lock, refused, sync_directory, write_text
 from foretest.errors import BadReport, BadStore, Busy, ForetestError
 from foretest.ingest.frames import TOP, Damage, Frame, mark_of, pack, scan, top
-from foretest.ingest.stream import UNKNOWN, Delivery, Level, Meta, Receipt, Status, decode, encode
+from foretest.ingest.stream import (
+    UNKNOWN,
+    Delivery,
+    Level,
+    Meta,
+    Receipt,
+    Status,
+    awaited,
+    decode,
+    encode,
+)
 
 SEGMENT = 64 << 20
 """Bytes after which a new segment begins; a segment that was read to its end is removed."""
@@ -239,12 +248,7 @@ class SpoolReader:
 
     def read(self, reports: int, size: int, wait: float) -> Sequence[Delivery]:
         """The next reports; see `stream.Reader`."""
-        deadline = time.monotonic() + wait
-        while True:
-            found = self._read(reports, size)
-            if found or time.monotonic() >= deadline:
-                return found
-            time.sleep(_POLL)
+        return awaited(lambda: self._read(reports, size), wait, _POLL)
 
     def rewind(self) -> None:
         """Begin again behind the cursor."""

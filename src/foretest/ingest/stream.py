@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -101,6 +102,14 @@ class Reader(Protocol):
     def acknowledge(self, sequence: int) -> None:
         """Give up every report up to `sequence`: the lake, or the poison folder, has them now."""
         ...
+
+
+def awaited(look: Callable[[], list[Delivery]], wait: float, pause: float) -> list[Delivery]:
+    """What `look` finds, asked every `pause` seconds until it is something or `wait` is over."""
+    deadline = time.monotonic() + wait
+    while not (found := look()) and time.monotonic() < deadline:
+        time.sleep(pause)
+    return found
 
 
 class Stream(Protocol):
