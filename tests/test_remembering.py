@@ -75,7 +75,8 @@ def test_nothing_to_record(project: Project) -> None:
     assert "Nothing to record" in project.foretest("record").check().out
     empty = project.home / "empty.xml"
     empty.write_text("<testsuite/>")
-    assert "Nothing to record" in project.foretest("record", str(empty)).check().out
+    told = project.foretest("record", str(empty)).check().out
+    assert told == "Nothing to record: what was named holds no result that can be read.\n"
 
 
 @pytest.mark.parametrize("text", ["", "<html/>", "{}", "\x00\x01", "<testsuite", "plain"])

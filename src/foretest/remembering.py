@@ -60,10 +60,14 @@ class Recorded:
     notices: tuple[str, ...] = ()
     mismatch: LowJoinRate | None = None
     """What is to be raised, after all was recorded, where too few of them came back."""
+    named: bool = False
+    """Whether reports were named, rather than looked for where `pytest --foretest` leaves them."""
 
     def sentence(self) -> str:
         if not self.runs and self.known_already:
             return f"Nothing new: {_count(self.known_already, 'run')} had been recorded before."
+        if not self.runs and self.named:
+            return "Nothing to record: what was named holds no result that can be read."
         if not self.runs:
             return "Nothing to record: no report was named, and `pytest --foretest` left none here."
         told = (
@@ -116,6 +120,7 @@ def record(
         joined=joined.share if joined else None,
         notices=tuple(notices),
         mismatch=mismatch,
+        named=bool(reports),
     )
 
 
