@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.campaign import FACTS, FRESH, lessons_of, names_in
+from bench.campaign import FACTS
 from bench.flaky_streams import Project
 from foretest.evidence.store import EvidenceStore
 from foretest.features.build import entries, seen_symbols
@@ -25,6 +25,7 @@ from foretest.flakes.cleaning import DOUBT
 from foretest.models.contract import Model
 from foretest.models.flaky import Watch
 from foretest.models.formula import Formula
+from foretest.platform.corpus.facts import FRESH, lessons_of, names_in
 from foretest.replay.judge import ALL, Setting, Trial, judge
 from foretest.replay.strategies import Moment, Past, Ranker, Ranking, by_score, ours
 from foretest.replay.table import Verdict, as_text, tabulate

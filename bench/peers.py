@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.campaign import FACTS, FRESH, HERE, Place, read_facts, read_recipes
+from bench.campaign import FACTS, HERE
 from foretest import bundle as bundles
 from foretest.cli.screen import Screen
 from foretest.errors import ForetestError
@@ -34,6 +34,9 @@ from foretest.peers.verdicts import (
     judge_answer,
     peer_rows,
 )
+from foretest.platform.corpus.facts import FRESH, read_facts
+from foretest.platform.corpus.place import Place
+from foretest.platform.corpus.recipes import read_recipes
 from foretest.replay import table
 from foretest.replay.cases import trials_of
 from foretest.replay.judge import ALL, Setting, judge
@@ -153,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     asking = verbs.add_parser("run", help="ask the tools, or go on asking")
     asking.add_argument("--scratch", type=Path, required=True)
     asking.add_argument("--mirrors", type=Path, help="directory of local mirrors, OWNER+NAME/repo")
-    asking.add_argument("--recipes", type=Path, default=HERE / "repositories.toml")
+    asking.add_argument("--recipes", type=Path, help="default: those that foretest ships")
     asking.add_argument("--cases", type=int, default=CASES, help="a repository, at most")
     asking.set_defaults(verb=run)
     showing = verbs.add_parser("table", help="judge the answers")

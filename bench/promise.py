@@ -25,13 +25,14 @@ from statistics import fmean
 
 import numpy as np
 
-from bench.campaign import FACTS, FRESH, LAGGED, read_facts
+from bench.campaign import FACTS
 from foretest import bundle as bundles
 from foretest.config import Config
 from foretest.durable import write_text
 from foretest.models.contract import Model
 from foretest.models.formula import Formula
 from foretest.models.registry import read_model
+from foretest.platform.corpus.facts import FRESH, LAGGED, read_facts
 from foretest.records import Basis, Selection, Why
 from foretest.replay.cases import trials_of
 from foretest.replay.intervals import ClusteredBootstrap

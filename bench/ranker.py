@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -23,11 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.campaign import FACTS, FRESH, HERE, LAGGED, lessons_of, names_in
+from bench.campaign import FACTS, HERE
 from foretest.durable import write_text
 from foretest.models.formula import Formula
 from foretest.models.pretrained import LIKELIHOOD, RANKER, write_likelihoods
 from foretest.models.ranker import STEEPEST, Calibration, Ranker, as_probability, base_logit
+from foretest.platform.corpus.facts import FRESH, LAGGED, lessons_of, names_in
+from foretest.platform.corpus.recipes import read_recipes
 from foretest.replay.account import apart
 from foretest.replay.compare import as_lines, compare_verdicts
 from foretest.replay.judge import ALL, UNTOUCHED, Setting, judge
@@ -252,14 +253,14 @@ def fit(arguments: argparse.Namespace) -> None:
     """Write the ranker that is shipped: fitted on every repository with facts."""
     taught, real, extra = corpus(arguments)
     recipe = recipe_of(arguments)
-    urls = tomllib.loads((HERE / "repositories.toml").read_text(encoding="utf-8"))
+    recipes = {recipe.name: recipe for recipe in read_recipes()}
     lineage = {
         "repositories": [
             {
                 "name": name,
-                "url": urls[name]["url"],
+                "url": recipes[name].url,
                 "commit": taught[name][0][0].store.commit,
-                "licence": urls[name]["licence"],
+                "licence": recipes[name].licence,
                 "changes": len({e.case_id for e in part}),
             }
             for name, part in sorted(real.items())

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.campaign import FACTS, FRESH, LAGGED, read_evidence, read_facts
+from bench.campaign import FACTS
 from foretest.durable import write_text
 from foretest.models.risk import NAMES, Floats, Scale
+from foretest.platform.corpus.facts import FRESH, LAGGED, read_evidence, read_facts
 from foretest.replay.intervals import ClusteredBootstrap, Interval
 from foretest.training.probabilities import auc, brier, calibration_slope, log_loss
 from foretest.training.risk import (

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import keyword
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import click
 
 from foretest import __version__
 from foretest.cli.crash import crash_message
+from foretest.cli.verbs import ReaderGoneError, Verbs
 from foretest.errors import ForetestError
 
 VERBS = (
@@ -32,38 +30,15 @@ VERBS = (
     "doctor",
     "state",
     "ci",
+    "platform",
     "demo",
 )
 
 
-class _ReaderGoneError(Exception):
-    """Who read our output went away (`foretest select | head`), which is no error."""
-
-
-class Verbs(click.Group):
-    """A group that imports `foretest.cli.<verb>` only when that verb is called."""
-
-    def list_commands(self, _: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        word = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
-        module = importlib.import_module(f"foretest.cli.{word}")
-        command = module.command
-        assert isinstance(command, click.Command)
-        return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:  # click itself would make it exit status 1
-            raise _ReaderGoneError from error
-
-
 @click.group(
     cls=Verbs,
+    package="foretest.cli",
+    verbs=VERBS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with `foretest doctor`, then `foretest learn`, then `pytest --foretest=observe`.",
 )
@@ -94,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("foretest: interrupted; what was finished is kept.", err=True)
         return 130
-    except (BrokenPipeError, _ReaderGoneError):
+    except (BrokenPipeError, ReaderGoneError):
         _drop_output()
         return 0
     except BaseException as error:  # native libraries panic with what is no Exception

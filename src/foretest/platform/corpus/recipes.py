@@ -1,0 +1,50 @@
+"""Recipes: which repositories the corpus is made of, and what their suites need to run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from foretest.errors import BadConfiguration
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What one repository needs."""
+
+    name: str
+    url: str
+    commit: str
+    licence: str
+    """SPDX name, as its licence file says at that commit."""
+    install: tuple[str, ...] = ()
+    pytest_args: tuple[str, ...] = ()
+    lag: int = 50
+    """Commits by which the lagged coverage is older."""
+
+    @property
+    def mirror(self) -> str:
+        """The directory of a local mirror: OWNER+NAME."""
+        return "+".join(self.url.removesuffix(".git").split("/")[-2:])
+
+
+def read_recipes(path: Path | None = None, names: Sequence[str] = ()) -> list[Recipe]:
+    """The recipes of a file, of those named if any are; without a file, those foretest ships.
+
+    Raises BadConfiguration where a name has no recipe.
+    """
+    shipped = files("foretest.platform.corpus") / "repositories.toml"
+    tables = tomllib.loads((path or shipped).read_text(encoding="utf-8"))
+    if unknown := set(names) - tables.keys():
+        raise BadConfiguration(
+            f"No recipe for {', '.join(sorted(unknown))}.",
+            f"Known: {', '.join(tables)}.",
+        )
+    return [
+        Recipe(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})  # type: ignore[arg-type]
+        for name, table in tables.items()
+        if not names or name in names
+    ]
