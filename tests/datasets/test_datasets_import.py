@@ -172,6 +172,47 @@ def test_gitbug_keeps_no_name_and_no_address(tmp_path: Path, config: Config) -> 
     assert "@example" not in stored
 
 
+def test_a_project_that_is_an_address_is_hashed_and_one_that_is_none_is_kept(
+    tmp_path: Path, config: Config
+) -> None:
+    counts = tmp_path / "test_results.csv"
+    counts.write_text(
+        f"{HEADER}alice@corp.com,p.T#a(bob@corp.com),0,0,9,-1,0,0\n"
+        "alice@corp.com,P.T#a(bob@corp.com),0,9,0,-1,0,0\n"
+    )
+    quality = import_set(config, "flakeflagger", counts)
+    rows = facts(config, flakeflagger, quality)
+    assert rows["repository"].str.starts_with("dataset:flakeflagger/person:").all()
+    assert "@corp.com" not in rows.write_csv()
+    assert flaw(quality, Flaw.ADDRESSES) == 4
+    assert flaw(quality, Flaw.RENAMES) == 1
+    assert "@corp.com" not in next((config.state / "quality").iterdir()).read_text()
+
+    project = tmp_path / "eclipse@jetty.project"
+    project.mkdir()
+    header = "travisJobId,testName,index,duration,count,failures,errors,skipped\n"
+    line = "3,p.A[to eve@corp.com],0,0.1,1,0,0,0\n"
+    (project / "eclipse@jetty.project.csv").write_text(header + line + line)
+    quality = import_set(config, "rtptorrent", tmp_path)
+    (run,) = Lake(config.state / "lake").events("dataset:rtptorrent/eclipse/jetty.project")
+    assert {str(r.test).partition("person:")[0] for r in run.results} == {"p.A[to "}
+    told = quality.flaws[Flaw.DUPLICATES.value].examples[0]
+    assert told.startswith("eclipse/jetty.project job 3: p.A[to person:")
+
+
+def test_a_set_is_one_edition_by_whichever_path(
+    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "set" / "test_results.csv"
+    file.parent.mkdir()
+    file.write_text(HEADER + "a,p.T#a,0,0,9,-1,0,0\n")
+    monkeypatch.chdir(tmp_path)
+    places = (file, file.parent, Path("set"), Path("set/../set/test_results.csv"))
+    told = [import_set(config, "flakeflagger", place) for place in places]
+    assert [quality.new_facts for quality in told] == [1, 0, 0, 0]
+    assert len({quality.edition for quality in told}) == 1
+
+
 def test_pseudonyms_are_keyed_and_the_key_is_private(tmp_path: Path) -> None:
     key = read_key(tmp_path)
     assert read_key(tmp_path) == key

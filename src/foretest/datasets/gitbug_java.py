@@ -65,7 +65,7 @@ def _bug(line: str, where: str, ledger: Ledger, people: Pseudonyms) -> Iterator[
         bug = json.loads(line)
         repository = repository_of("gitbug-java", bug["repository"])
         facts = _facts(bug, repository, people)
-        runs = list(_runs(bug, repository, where, ledger, people))
+        runs = list(_runs(bug, repository, where, ledger))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if ledger.rows == 1:
             raise BadReport(
@@ -98,9 +98,7 @@ def _paths(patch: str) -> str:
     return json.dumps(sorted({path.strip() for path in _PATH.findall(patch)}))
 
 
-def _runs(
-    bug: Mapping[str, Any], repository: str, where: str, ledger: Ledger, people: Pseudonyms
-) -> Iterator[TestRun]:
+def _runs(bug: Mapping[str, Any], repository: str, where: str, ledger: Ledger) -> Iterator[TestRun]:
     occurred = datetime.fromisoformat(bug["collection_timestamp"]).astimezone(UTC)
     ledger.moment(occurred, where)
     # The state between the two commits, old code with new tests, is no commit of the repository.
@@ -109,7 +107,7 @@ def _runs(
         for job, part in enumerate(jobs or ()):
             if not isinstance(part, dict):
                 continue  # beside each run stands null or the time it took
-            results = tuple(_results(part, repository, f"{where} {state}", ledger, people))
+            results = tuple(_results(part, repository, f"{where} {state}", ledger))
             yield TestRun(
                 run_id=f"{bug['commit_hash']}-{state}",
                 repository=repository,
@@ -123,11 +121,11 @@ def _runs(
 
 
 def _results(
-    part: Mapping[str, Any], repository: str, where: str, ledger: Ledger, people: Pseudonyms
+    part: Mapping[str, Any], repository: str, where: str, ledger: Ledger
 ) -> Iterator[TestResult]:
     attempts: Counter[str] = Counter()
     for told in part["tests"]:
-        name = people.scrub(f"{told['classname']}::{told['name']}")
+        name = f"{told['classname']}::{told['name']}"
         test = TestId.parse(name, runner="junit")
         if told["classname"] in (None, "", "null"):
             ledger.note(Flaw.IMPOSSIBLE, f"{where}: {name} has no class")

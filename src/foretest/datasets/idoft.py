@@ -37,14 +37,14 @@ def files(path: Path) -> list[Path]:
     return [file for file in found if file.is_file()]
 
 
-def read(path: Path, ledger: Ledger, people: Pseudonyms) -> Iterator[Facts]:
+def read(path: Path, ledger: Ledger, _: Pseudonyms) -> Iterator[Facts]:
     for file in files(path):
-        rows = _rows(file, ledger, people)
+        rows = _rows(file, ledger)
         while batch := list(islice(rows, BATCH)):
             yield Facts(TABLE, pl.DataFrame(batch, schema=SCHEMA, orient="row"))
 
 
-def _rows(file: Path, ledger: Ledger, people: Pseudonyms) -> Iterator[tuple[str, ...]]:
+def _rows(file: Path, ledger: Ledger) -> Iterator[tuple[str, ...]]:
     seen: set[tuple[str, ...]] = set()
     with file.open(encoding="utf-8-sig", errors="backslashreplace", newline="") as text:
         lines = csv.DictReader(text)
@@ -58,7 +58,7 @@ def _rows(file: Path, ledger: Ledger, people: Pseudonyms) -> Iterator[tuple[str,
             if any(cell is None for cell in cells):
                 ledger.note(Flaw.UNREADABLE, f"{file.name} line {number}")
                 continue
-            url, commit, name, category, status = (people.scrub(cell.strip()) for cell in cells)
+            url, commit, name, category, status = (cell.strip() for cell in cells)
             if not _SHA.fullmatch(commit):
                 ledger.note(Flaw.IMPOSSIBLE, f"{file.name} line {number}: commit '{commit}'")
             repository = repository_of("idoft", "/".join(url.rstrip("/").split("/")[-2:]))

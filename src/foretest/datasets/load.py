@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -13,13 +15,13 @@ import polars as pl
 from foretest.config import Config
 from foretest.datasets.contract import BATCH, READERS, Facts, Reader
 from foretest.datasets.privacy import Pseudonyms, read_key
-from foretest.datasets.quality import Flaw, Ledger, Quality
+from foretest.datasets.quality import Finding, Flaw, Ledger, Quality
 from foretest.durable import lock
 from foretest.engine import ensure_state
 from foretest.errors import BadReport
 from foretest.history.lake import Lake
 from foretest.history.shelf import FOLDER, Shelf
-from foretest.records import TestRun
+from foretest.records import TestId, TestResult, TestRun
 from foretest.results.normalise import clean
 
 _READ_AT_ONCE = 1 << 20
@@ -48,8 +50,8 @@ def import_set(
     ensure_state(config)
     ledger, people = Ledger(), Pseudonyms(read_key(config.state))
     with lock(config.state / "import.lock"):
-        edition = digest(found, path)
-        stored = _Intake(config, edition)
+        edition = digest(found)
+        stored = _Intake(config, edition, people)
         for item in reader.read(path, ledger, people):
             stored.take(item)
             progress(f"Importing {name}", ledger.rows, 0, f"{ledger.rows:,} rows")
@@ -67,17 +69,26 @@ def import_set(
             new_runs=stored.new_runs,
             new_facts=stored.new_facts,
             tests=ledger.tests,
-            flaws=ledger.findings(),
+            flaws={
+                flaw: Finding(found.count, tuple(map(people.scrub, found.examples)))
+                for flaw, found in ledger.findings().items()
+            },
         )
         quality.write(config.state)
     return quality
 
 
-def digest(files: Sequence[Path], top: Path) -> str:
-    """What tells one edition of a set from another: a hash of names and contents."""
+def digest(files: Sequence[Path]) -> str:
+    """What tells one edition of a set from another: a hash of names and contents.
+
+    Names are relative to the folder that holds all the files: it is the same set by whichever
+    spelling of its path it was given.
+    """
     whole = hashlib.sha256()
+    files = [file.absolute() for file in files]
+    top = os.path.commonpath([file.parent for file in files])
     for file in files:
-        name = file.relative_to(top) if file.is_relative_to(top) else file.name
+        name = file.relative_to(top)
         whole.update(f"{name}\0{file.stat().st_size}\0".encode("utf-8", "backslashreplace"))
         with file.open("rb") as content:
             while chunk := content.read(_READ_AT_ONCE):
@@ -86,14 +97,18 @@ def digest(files: Sequence[Path], top: Path) -> str:
 
 
 class _Intake:
-    """Gathers runs and facts into batches of bounded size and stores them."""
+    """Gathers runs and facts into batches of bounded size and stores them.
 
-    def __init__(self, config: Config, edition: str) -> None:
+    The one place where people are taken out: whatever a reader gives passes here.
+    """
+
+    def __init__(self, config: Config, edition: str, people: Pseudonyms) -> None:
         self.lake = Lake(config.state / "lake")
         self.runs = self.results = self.new_runs = self.new_facts = 0
         self.facts: dict[str, int] = {}
         self._shelf = Shelf(config.state / FOLDER)
         self._edition = edition
+        self._people = people
         self._waiting: list[TestRun] = []
         self._held = 0
         self._tables: dict[str, list[pl.DataFrame]] = {}
@@ -103,11 +118,11 @@ class _Intake:
         if isinstance(item, Facts):
             self.facts[item.table] = self.facts.get(item.table, 0) + item.rows.height
             held = self._tables.setdefault(item.table, [])
-            held.append(item.rows)
+            held.append(self._nameless_rows(item.rows))
             if sum(rows.height for rows in held) >= BATCH:
                 self._shelve(item.table)
             return
-        run = clean(item)
+        run = clean(self._nameless_run(item))
         self.runs += 1
         self.results += len(run.results)
         self._waiting.append(run)
@@ -125,6 +140,35 @@ class _Intake:
         """Where the set stands now: in which version of which table."""
         lake = {"lake": self.lake.version} if self.runs else {}
         return lake | {table: self._shelf.version(table) for table in self.facts}
+
+    def _nameless_rows(self, rows: pl.DataFrame) -> pl.DataFrame:
+        scrub = self._people.scrub
+        return rows.with_columns(
+            pl.Series(texts.name, [text and scrub(text) for text in texts], pl.String)
+            for texts in rows.select(pl.col(pl.String)).iter_columns()
+            if texts.str.contains("@", literal=True).any()
+        )
+
+    def _nameless_run(self, run: TestRun) -> TestRun:
+        scrub, place = self._people.scrub, run.configuration
+        return replace(
+            run,
+            run_id=scrub(run.run_id),
+            repository=scrub(run.repository),
+            commit=run.commit and scrub(run.commit),
+            shard=run.shard and scrub(run.shard),
+            configuration=replace(place, flags=tuple(map(scrub, place.flags))),
+            results=tuple(map(self._nameless_result, run.results)),
+        )
+
+    def _nameless_result(self, result: TestResult) -> TestResult:
+        test, scrub = result.test, self._people.scrub
+        if "@" not in str(test):
+            return result
+        parameters = test.parameters and scrub(test.parameters)
+        classes = tuple(map(scrub, test.classes))
+        named = TestId(scrub(test.file), classes, scrub(test.name), parameters, test.runner)
+        return replace(result, test=named)
 
     def _append(self) -> None:
         if self._waiting:

@@ -27,7 +27,7 @@ def files(path: Path) -> list[Path]:
     return [file for file in found if file.is_file() and file.name in _READ]
 
 
-def read(path: Path, ledger: Ledger, people: Pseudonyms) -> Iterator[Facts]:
+def read(path: Path, ledger: Ledger, _: Pseudonyms) -> Iterator[Facts]:
     for file in files(path):
         table, columns = _READ[file.name]
         frame = pl.scan_parquet(file)
@@ -41,7 +41,7 @@ def read(path: Path, ledger: Ledger, people: Pseudonyms) -> Iterator[Facts]:
             if table == TIMES:
                 yield Facts(table, _times(part, ledger))
             else:
-                yield Facts(table, _events(part, ledger, people, disabled))
+                yield Facts(table, _events(part, ledger, disabled))
 
 
 def _times(rows: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
@@ -68,9 +68,7 @@ def _times(rows: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
     )
 
 
-def _events(
-    rows: pl.DataFrame, ledger: Ledger, people: Pseudonyms, disabled: set[str]
-) -> pl.DataFrame:
+def _events(rows: pl.DataFrame, ledger: Ledger, disabled: set[str]) -> pl.DataFrame:
     """`disabled` goes from batch to batch: what may be enabled again must have been disabled."""
     kept = rows.unique(maintain_order=True)
     ledger.note(Flaw.DUPLICATES, "one event told twice", rows.height - kept.height)
@@ -82,7 +80,6 @@ def _events(
             ledger.note(Flaw.IMPOSSIBLE, f"{test} enabled, never disabled")
         else:
             disabled.discard(test)
-    tests = pl.Series([people.scrub(test) for test in kept["test"]], dtype=pl.String)
-    return kept.with_columns(tests.alias("test")).select(
+    return kept.select(
         pl.lit(REPOSITORY).alias("repository"), "time", "event", "test", "issue", "platforms"
     )

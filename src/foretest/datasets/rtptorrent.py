@@ -33,12 +33,12 @@ def files(path: Path) -> list[Path]:
     return [*results, *(f for f in sorted(path.rglob(_COMMITS)) if path.is_dir())]
 
 
-def read(path: Path, ledger: Ledger, people: Pseudonyms) -> Iterator[TestRun]:
+def read(path: Path, ledger: Ledger, _: Pseudonyms) -> Iterator[TestRun]:
     every = files(path)
     commits = _commits([file for file in every if file.name == _COMMITS])
     for file in every:
         if file.name != _COMMITS:
-            yield from _project(file, commits, ledger, people)
+            yield from _project(file, commits, ledger)
 
 
 def _commits(tables: Iterable[Path]) -> dict[str, str]:
@@ -53,10 +53,9 @@ def _commits(tables: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def _project(
-    file: Path, commits: Mapping[str, str], ledger: Ledger, people: Pseudonyms
-) -> Iterator[TestRun]:
-    repository = repository_of("rtptorrent", file.stem.replace("@", "/"))
+def _project(file: Path, commits: Mapping[str, str], ledger: Ledger) -> Iterator[TestRun]:
+    project = file.stem.replace("@", "/")  # `eclipse@jetty.project` is nobody's mail address
+    repository = repository_of("rtptorrent", project)
     done: set[str] = set()
     with file.open(encoding="utf-8", errors="backslashreplace", newline="") as text:
         lines = csv.DictReader(text)
@@ -64,14 +63,14 @@ def _project(
             raise BadReport(f"{file} is not one of RTPTorrent's.", "Give the set's folder.")
         for job, part in groupby(lines, key=lambda line: line["travisJobId"]):
             if job in done:
-                ledger.note(Flaw.DUPLICATES, f"{file.name}: job {job} in several pieces")
+                ledger.note(Flaw.DUPLICATES, f"{project}: job {job} in several pieces")
             piece = None if job not in done else str(ledger.rows)
             done.add(job)
-            results = tuple(_results(part, repository, f"{file.name} job {job}", ledger, people))
+            results = tuple(_results(part, repository, f"{project} job {job}", ledger))
             if not str(job).isdigit():
-                ledger.note(Flaw.UNREADABLE, f"{file.name}: job '{job}'")
+                ledger.note(Flaw.UNREADABLE, f"{project}: job '{job}'")
                 continue
-            ledger.note(Flaw.MISSING_TIMES, f"{file.name}: job {job}")
+            ledger.note(Flaw.MISSING_TIMES, f"{project}: job {job}")
             yield TestRun(
                 run_id=f"job-{job}",
                 repository=repository,
@@ -85,12 +84,12 @@ def _project(
 
 
 def _results(
-    lines: Iterable[Line], repository: str, where: str, ledger: Ledger, people: Pseudonyms
+    lines: Iterable[Line], repository: str, where: str, ledger: Ledger
 ) -> Iterator[TestResult]:
     attempts: dict[str, int] = {}
     for line in lines:
         ledger.rows += 1
-        name = people.scrub(line["testName"] or "")
+        name = line["testName"] or ""
         try:
             seconds = float(line["duration"]) if line["duration"] else None
             counts = [int(line[n] or 0) for n in ("count", "failures", "errors", "skipped")]
