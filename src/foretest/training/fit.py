@@ -104,7 +104,7 @@ def fit(
         raise NoTrainer(
             f"LightGBM cannot be loaded: {error}.", "Run: pip install 'foretest[engine]'"
         ) from error
-    rows = _rows(examples, recipe, base)
+    rows = rows_of(examples, recipe, base)
     ranking = recipe.objective == "lambdarank"
     data = lightgbm.Dataset(
         rows.matrix,
@@ -125,15 +125,22 @@ def fit(
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class Rows:
+    """What any learner is fitted on: n sampled tests of many changes."""
+
     matrix: NDArray[np.float32]
+    """float32[n, k], a column an input of the recipe, NaN = missing."""
     labels: Floats
+    """float64[n]: 1 where the test failed."""
     weights: Floats
     start: Floats
+    """float64[n]: log-odds of the base model's score."""
     groups: NDArray[np.int64]
+    """Rows of each change, one after the other."""
 
 
-def _rows(examples: Sequence[Example], recipe: Recipe, base: Model) -> _Rows:
+def rows_of(examples: Sequence[Example], recipe: Recipe, base: Model) -> Rows:
+    """Rows of the examples, passing tests sampled as the recipe says. Raises ValueError for none."""
     rng = np.random.default_rng(recipe.seed)
     parts = []
     for example in examples:
@@ -145,7 +152,7 @@ def _rows(examples: Sequence[Example], recipe: Recipe, base: Model) -> _Rows:
         start = base_logit(scores[drawn.rows])
         weights = drawn.weights * share * example.weight
         parts.append((matrix(frame, recipe.inputs, start), failed, weights, start))
-    return _Rows(
+    return Rows(
         np.concatenate([part[0] for part in parts]),
         np.concatenate([part[1] for part in parts]),
         np.concatenate([part[2] for part in parts]),
