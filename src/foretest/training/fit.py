@@ -140,7 +140,7 @@ class Rows:
 
 
 def rows_of(examples: Sequence[Example], recipe: Recipe, base: Model) -> Rows:
-    """Rows of the examples, passing tests sampled as the recipe says. Raises ValueError for none."""
+    """Rows of the examples (one or more), passing tests sampled as the recipe says."""
     rng = np.random.default_rng(recipe.seed)
     parts = []
     for example in examples:
