@@ -99,13 +99,17 @@ def test_a_quarantine_ends(tmp_path: Path) -> None:
     add(tmp_path, Entry("t.py::a", day + timedelta(days=1), "port"))
     add(tmp_path, Entry("t.py::b", day, ""))
     entries = read(tmp_path, [f"t.py::c until {day + timedelta(days=3)}: x, y"])
-    held, ended = split(entries, day)
+    held, told = split(entries, day)
     assert held == {
         "t.py::a": "quarantined until 2025-03-02: port",
         "t.py::c": "quarantined until 2025-03-04: x, y",
     }
-    assert [entry.test for entry in ended] == ["t.py::b"]
+    assert told == ("The quarantine of t.py::b ended on 2025-03-01: its failure fails the run.",)
     assert split(entries, day + timedelta(days=9))[0] == {}
+    assert split([Entry("t", day + timedelta(days=90))], day)[0]
+    held, told = split([Entry("t", day + timedelta(days=91))], day)
+    assert not held
+    assert "longer than the 90 days" in told[0]
     assert release(tmp_path, "t.py::a")
     assert not release(tmp_path, "t.py::a")
     assert Entry("t", day, "x").setting() == "t until 2025-03-01: x"
@@ -125,7 +129,22 @@ def test_terms(tmp_path: Path) -> None:
         read(tmp_path, ["t.py::a forever"])
     with pytest.raises(BadConfiguration, match="cannot be read"):
         read(tmp_path, ["t.py::a until 2025-13-01"])
-    (tmp_path / "quarantine.json").write_text("[{}]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{}]",
+        "{broken",
+        "[3]",
+        '[{"test": 5, "until": "2030-12-31", "reason": ""}]',
+        '[{"test": "a", "until": 20301231, "reason": ""}]',
+        '[{"test": "a", "until": "2030-12-31", "reason": null}]',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "quarantine.json").write_text(text)
     with pytest.raises(BadStore, match="damaged"):
         read(tmp_path)
 

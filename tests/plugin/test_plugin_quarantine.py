@@ -30,6 +30,28 @@ def test_good():
     pass
 """
 
+SHARED = """
+import pytest
+
+@pytest.fixture(scope="module", params=["one", "two"])
+def parted(request):
+    yield
+    if request.param == {broken!r}:
+        raise RuntimeError("shared database is corrupt")
+
+@pytest.fixture
+def mine():
+    yield
+    assert 0, "only mine"
+
+def test_first(parted):
+    pass
+
+def test_held(parted, mine):
+    pass
+"""
+HELD = f"{FILE}::test_held"
+
 
 @pytest.fixture
 def own(unlearnt: Project) -> Project:
@@ -58,6 +80,52 @@ def test_a_quarantined_failure_is_told_recorded_and_forgiven(
     told = {line["id"]: line for line in lines if "outcome" in line}
     assert (told[UNIT]["outcome"], told[BROKEN]["outcome"]) == ("failed", "error")
     assert told[UNIT]["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "status", "more"),
+    [("none", 0, ()), ("one", 1, ()), ("two", 1, ("-n", "1", "--dist=loadfile"))],
+)
+def test_the_end_of_a_shared_fixture_is_not_forgiven(
+    own: Project, broken: str, status: int, more: tuple[str, ...]
+) -> None:
+    """Told in the last test's teardown ("two") or in the set-up of the next parameter ("one")."""
+    (own.root / FILE).write_text(SHARED.format(broken=broken))
+    quarantine(own, HELD)
+    quarantine(own, f"{FILE}::test_first")
+    ran = own.pytest("--foretest-quarantine", FILE, *more)
+    assert ran.status == status, ran.out
+    assert "quarantined tests FAILED" in ran.out or "quarantined test FAILED" in ran.out
+    assert ("shared database is corrupt" in ran.out) == bool(status)
+    assert ("shared with tests that are not in quarantine" in ran.out) == bool(status)
+
+
+def test_a_classs_teardown_is_not_forgiven(own: Project) -> None:
+    (own.root / FILE).write_text(
+        "import unittest\n\nclass TestIt(unittest.TestCase):\n    def tearDown(self):\n"
+        "        assert 0\n    def test_held(self):\n        pass\n"
+    )
+    quarantine(own, f"{FILE}::TestIt::test_held")
+    own.pytest("--foretest-quarantine", FILE).check(0)
+    text = (own.root / FILE).read_text()
+    text = text.replace("    def tearDown(self)", "    @classmethod\n    def tearDownClass(cls)")
+    (own.root / FILE).write_text(text)
+    own.pytest("--foretest-quarantine", FILE).check(1)
+
+
+@pytest.mark.parametrize("more", [(), ("-n", "1")])
+def test_a_quarantine_of_nothing_and_one_without_end_are_told(
+    own: Project, more: tuple[str, ...]
+) -> None:
+    quarantine(own, UNIT, days=10_000)
+    quarantine(own, f"{FILE}::test_baad")
+    quarantine(own, "tests/test_gone.py::test_bad")
+    ran = own.pytest("--foretest-quarantine", FILE, *more).check(1)
+    assert f"{UNIT} until " in ran.out
+    assert "longer than the 90 days allowed and does not count: its failure fails" in ran.out
+    assert f"{FILE}::test_baad is quarantined, and there is no such test" in ran.out
+    assert "test_gone.py::test_bad is quarantined, and there is no such test" in ran.out
+    assert "test_baad" not in own.pytest("--foretest-quarantine", f"{FILE}::test_good").check(0).out
 
 
 def test_an_expired_quarantine_bites_again_and_says_so(own: Project) -> None:

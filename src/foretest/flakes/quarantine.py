@@ -33,8 +33,9 @@ class Entry:
     until: date
     reason: str = ""
 
-    def expired(self, today: date) -> bool:
-        return self.until <= today
+    def holds(self, today: date) -> bool:
+        """False once it has ended, and where its end is out of sight."""
+        return today < self.until <= today + LONGEST
 
     def setting(self) -> str:
         """As it stands in the settings."""
@@ -64,7 +65,7 @@ def parse_term(text: str, start: date) -> date:
 
 
 def read(state: Path, settings: Sequence[str] = ()) -> tuple[Entry, ...]:
-    """All entries, expired ones too, sorted; of one test the later end counts.
+    """All entries, those that do not hold too, sorted; of one test the later end counts.
 
     Raises BadConfiguration for a setting that cannot be read, BadStore for a damaged file.
     """
@@ -100,11 +101,17 @@ def _stored(state: Path) -> list[Entry]:
     path = state / FILE
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        return [Entry(r["test"], date.fromisoformat(r["until"]), r["reason"]) for r in rows]
+        return [Entry(*_texts(row["test"], row["until"], row["reason"])) for row in rows]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadStore(f"{path} is damaged.", "Mend it, or delete it.") from error
+
+
+def _texts(test: object, until: object, reason: object) -> tuple[str, date, str]:
+    if not (isinstance(test, str) and isinstance(until, str) and isinstance(reason, str)):
+        raise TypeError("an entry is three texts")
+    return test, date.fromisoformat(until), reason
 
 
 def _parsed(text: str) -> Entry:
@@ -119,12 +126,17 @@ def _parsed(text: str) -> Entry:
     )
 
 
-def split(entries: Iterable[Entry], day: date) -> tuple[dict[str, str], tuple[Entry, ...]]:
-    """What holds on `day`, each test with the words that say so, and what has ended."""
-    held, ended = {}, []
+def split(entries: Iterable[Entry], day: date) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What holds on `day`, each test with the words that say so, and why the others do not."""
+    held, told = {}, []
     for entry in entries:
-        if entry.expired(day):
-            ended.append(entry)
-        else:
+        if entry.holds(day):
             held[entry.test] = f"quarantined until {entry.until}: {entry.reason}".rstrip(": ")
-    return held, tuple(ended)
+        elif entry.until <= day:
+            told.append(f"The quarantine of {entry.test} ended on {entry.until}")
+        else:
+            told.append(
+                f"The quarantine of {entry.test} until {entry.until} lasts longer than the"
+                f" {LONGEST.days} days allowed and does not count"
+            )
+    return held, tuple(f"{sentence}: its failure fails the run." for sentence in told)

@@ -50,7 +50,7 @@ def rank(
     Cost a week = rate x states tested a week x (seconds of a run + seconds of an interruption).
     """
     pace = history.states / history.days * _WEEK
-    held = {e.test: e for e in quarantined if today is None or not e.expired(today)}
+    held = {e.test: e for e in quarantined if today is None or e.holds(today)}
     failures: dict[str, list[Failed]] = {}
     for failure in history.failures:
         failures.setdefault(failure.unit, []).append(failure)

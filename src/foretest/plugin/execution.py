@@ -28,6 +28,12 @@ class Execution:
         self._names = Names(config.rootpath, config.rootpath)
         self._tracing = config.stash.get(EARLY, None)
         self._hooks: TraceEachTest | None = None
+        self._forgive: ForgiveFailures | None = None
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Tests in quarantine that are not there."""
+        return self._forgive.unknown if self._forgive is not None else ()
 
     def obey(self, orders: Orders) -> None:
         """Take the orders, before anything is collected."""
@@ -35,8 +41,8 @@ class Execution:
         self.orders = orders
         self._names = names_of(config, Path(orders.root or config.rootpath))
         if orders.quarantined:
-            forgive = ForgiveFailures(orders.quarantined, self._unit)
-            config.pluginmanager.register(forgive, "foretest-quarantine")
+            self._forgive = ForgiveFailures(orders.quarantined, self._unit)
+            config.pluginmanager.register(self._forgive, "foretest-quarantine")
         if not orders.coverage or config.option.collectonly:
             self.discard_coverage()
             return
@@ -98,7 +104,9 @@ class WorkerExecution(Execution):
     def pytest_sessionfinish(self) -> None:
         config: Any = self._config
         problem = self.save_coverage(config.workerinput["workerid"])
-        config.workeroutput["foretest"] = json.dumps([self.collected, self.deselected, problem])
+        config.workeroutput["foretest"] = json.dumps(
+            [self.collected, self.deselected, problem, self.unknown]
+        )
 
 
 def names_of(config: pytest.Config, root: Path) -> Names:

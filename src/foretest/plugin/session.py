@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,9 +92,10 @@ class Direction:
     def pytest_testnodedown(self, node: Any) -> None:
         wire = getattr(node, "workeroutput", {}).get("foretest")  # a crashed worker leaves none
         if wire:
-            collected, deselected, problem = json.loads(wire)
+            collected, deselected, problem, unknown = json.loads(wire)
             self.tally = Tally(collected, deselected)
             self._problem(problem)
+            self._not_there(unknown)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if forgiven(report):
@@ -110,6 +112,7 @@ class Direction:
         if not self.config.pluginmanager.has_plugin("dsession"):
             self.tally = Tally(self.execution.collected, self.execution.deselected)
             self._problem(self.execution.save_coverage())
+            self._not_there(self.execution.unknown)
         tally = self.tally
         if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             tally.emptied = 0 < tally.collected == tally.deselected
@@ -187,20 +190,23 @@ class Direction:
 
         try:
             settings = load_config(self.place.root).quarantine
-            held, ended = split(read(self.place.root / STATE_DIRECTORY, settings), today())
+            held, others = split(read(self.place.root / STATE_DIRECTORY, settings), today())
         except ForetestError as error:
             self._problem(f"No test is quarantined: {error}")
             return {}
-        for entry in ended:
-            self._problem(
-                f"The quarantine of {entry.test} ended on {entry.until}: its failure fails the run."
-            )
+        for sentence in others:
+            self._problem(sentence)
+        self._not_there(t for t in held if not (self.place.root / t.partition("::")[0]).exists())
         if held:
             self.quarantine.append(
                 f"{len(held):,} quarantined test{'' if len(held) == 1 else 's'}: a failure is told,"
                 " and does not fail the run."
             )
         return held
+
+    def _not_there(self, tests: Iterable[str]) -> None:
+        for test in tests:
+            self._problem(f"{test} is quarantined, and there is no such test.")
 
     def _last_failed(self) -> frozenset[str]:
         cache = getattr(self.config, "cache", None)  # gone with -p no:cacheprovider
