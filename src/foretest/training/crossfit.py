@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foretest.features.frame import FeatureFrame
 from foretest.models.contract import Model
 from foretest.models.ranker import Calibration, Ranker
 from foretest.training.examples import Example
@@ -26,6 +27,18 @@ PASSED = 1e-4
 APART, LEAST, MOST = 1e-6, 1e-7, 0.999
 
 
+class Scorer(Protocol):
+    """A dataclass whose field `calibration` makes probabilities of what `raw` scores."""
+
+    @property
+    def calibration(self) -> Calibration | None: ...
+
+    def raw(self, frame: FeatureFrame) -> Floats: ...
+
+
+Fitted = TypeVar("Fitted", bound=Scorer)
+
+
 def fit_calibrated(
     examples: ByRepository,
     recipe: Recipe | None = None,
@@ -35,27 +48,40 @@ def fit_calibrated(
 ) -> Ranker:
     """A ranker fitted on all repositories, and calibrated on scores of repositories left out.
 
+    Arguments as of `fit` and `calibrated`. Raises as `fit`.
+    """
+    return calibrated(examples, lambda part: fit(part, recipe, base, lineage), extra)
+
+
+def calibrated(
+    examples: ByRepository,
+    fitter: Callable[[Sequence[Example]], Fitted],
+    extra: ByRepository | None = None,
+) -> Fitted:
+    """What `fitter` makes of all repositories, calibrated on scores of repositories left out.
+
     `extra` are augmented examples: they are fitted on, never calibrated on. With a single
-    repository nothing can be left out: the raw score then stays as it is. Raises as `fit`.
+    repository nothing can be left out: the raw score then stays as it is.
     """
     names = sorted(examples)
     extra = extra or {}
-    whole = fit(_pooled(examples, extra, names), recipe, base, lineage)
+    whole = fitter(_pooled(examples, extra, names))
     if len(names) < 2:
         return whole
     scored: list[tuple[Floats, Floats]] = []
     for number in range(min(FOLDS, len(names))):
         held = names[number::FOLDS]
         others = [name for name in names if name not in held]
-        ranker = fit(_pooled(examples, extra, others), recipe, base)
+        model = fitter(_pooled(examples, extra, others))
         scored.extend(
-            (ranker.raw(example.frame), example.failed.astype(np.float64))
+            (model.raw(example.frame), example.failed.astype(np.float64))
             for name in held
             for example in examples[name]
         )
     raw = np.concatenate([part[0] for part in scored])
     failed = np.concatenate([part[1] for part in scored])
-    return replace(whole, calibration=calibration_of(raw, failed))
+    made: Fitted = replace(whole, calibration=calibration_of(raw, failed))  # type: ignore[type-var]
+    return made
 
 
 def left_out(

@@ -1,0 +1,1 @@
+"""The ranker at its best: contenders, feature families and tuning, judged across repositories."""
