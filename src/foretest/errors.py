@@ -113,3 +113,7 @@ class NothingToReplay(ForetestError):
 
 class PeerUnavailable(ForetestError):
     name = "peer-unavailable"
+
+
+class ClusterFailed(ForetestError):
+    name = "cluster-failed"
