@@ -32,14 +32,13 @@ from foretest.platform.corpus.recipes import read_recipes
 from foretest.replay.account import apart
 from foretest.replay.compare import as_lines, compare_verdicts
 from foretest.replay.judge import ALL, UNTOUCHED, Setting, judge
-from foretest.replay.published.rankers import Lesson
 from foretest.replay.published.rankers import published as published_rankers
 from foretest.replay.strategies import OURS, STRATEGIES, by_model
 from foretest.replay.table import Verdict, as_text, tabulate
-from foretest.selection.policy import Freshness
 from foretest.training.crossfit import APART, calibration_of, fit_calibrated, left_out
-from foretest.training.examples import Example, dropped, examples_of, several_edits
+from foretest.training.examples import Example
 from foretest.training.fit import Recipe
+from foretest.training.pool import Taught, examples, pool
 from foretest.training.probabilities import brier, log_loss
 
 LEARNED = "learned ranker"
@@ -48,68 +47,29 @@ CHOSEN_ON = (
     *("markdown", "marshmallow", "sqlparse", "tomlkit"),
 )
 """Repositories on whose left-out figures the recipe was chosen: the others were never looked at."""
-DROPPED, DROPPED_WEIGHT = 0.25, 0.5
-JOINED, JOINED_WEIGHT = 0.25, 0.5
-"""Share of the examples that is repeated with less evidence, or joined to changes of several edits,
-and what each of these counts."""
 SHIPPED = HERE.parent / "src" / "foretest" / "models" / "pretrained" / RANKER
 
 SCORES = HERE.parent / "src" / "foretest" / "models" / "pretrained" / LIKELIHOOD
 
-Taught = tuple[Lesson, Freshness]
+ByExamples = dict[str, Sequence[Example]]
 ByRepository = Mapping[str, np.ndarray]
 """A number for each test of each faulty change, by repository."""
 
 
-def lessons(facts: Path, names: Sequence[str]) -> dict[str, list[Taught]]:
-    """Fresh and lagged evidence of each repository."""
-    return {
-        name: [t for kind in (FRESH, LAGGED) for t in lessons_of(facts, [name], kind)]
-        for name in names
-    }
-
-
-def examples(taught: Sequence[Taught], name: str) -> list[Example]:
-    return [
-        example
-        for lesson, age in taught
-        for example in examples_of(lesson.trials, lesson.store, Setting(freshness=age), name)
-    ]
-
-
-def augmented(
-    taught: Sequence[Taught], name: str, real: Sequence[Example], seed: int
-) -> list[Example]:
-    """What a repository's changes would be with less evidence, and as changes of several edits."""
-    rng = np.random.default_rng((seed, len(name), *name.encode()))
-    made = dropped(real, rng, rate=DROPPED, weight=DROPPED_WEIGHT)
-    for lesson, age in taught:
-        count = round(JOINED * len(real) / max(len(taught), 1))
-        joined = several_edits(lesson.trials, rng, count)
-        setting = Setting(freshness=age)
-        made.extend(
-            replace(example, weight=JOINED_WEIGHT)
-            for example in examples_of(joined, lesson.store, setting, name)
-        )
-    return made
-
-
 def corpus(
     arguments: argparse.Namespace,
-) -> tuple[dict[str, list[Taught]], dict[str, list[Example]], dict[str, list[Example]]]:
+) -> tuple[dict[str, Sequence[Taught]], ByExamples, ByExamples]:
     """Lessons, real and augmented examples by repository; none without a faulty change."""
-    taught = lessons(arguments.facts, names_in(arguments.facts))
-    real = {name: examples(part, name) for name, part in taught.items()}
-    real = {name: part for name, part in real.items() if part}
-    extra = {
-        name: augmented(taught[name], name, part, 0) if arguments.augment else []
-        for name, part in real.items()
-    }
-    return {name: taught[name] for name in real}, real, extra
+    names = names_in(arguments.facts)
+    taught = (
+        t for n in names for kind in (FRESH, LAGGED) for t in lessons_of(arguments.facts, [n], kind)
+    )
+    made = pool(taught, augment=arguments.augment)
+    return dict(made.taught), dict(made.real), dict(made.extra)
 
 
 def verdicts_of(
-    taught: dict[str, list[Taught]],
+    taught: Mapping[str, Sequence[Taught]],
     rankers: dict[str, Ranker],
     kind: int,
     counts: Counter[str],

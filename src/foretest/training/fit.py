@@ -98,29 +98,43 @@ def fit(
     recipe, base = recipe or Recipe(), base or Formula()
     if not examples:
         raise ValueError("a ranker is fitted on at least one example")
+    rows = rows_of(examples, recipe, base)
+    data = dataset(rows, recipe, rows.start if recipe.start_from_base else None)
+    booster = lightgbm_of().train(recipe.parameters(), data, recipe.rounds)
+    return Ranker(
+        Trees.from_text(booster.model_to_string()),
+        base,
+        start_from_base=recipe.start_from_base,
+        lineage=dict(lineage or {}),
+    )
+
+
+def lightgbm_of() -> Any:
+    """The module LightGBM, loaded when something is fitted. Raises NoTrainer."""
     try:
         import lightgbm
     except (ImportError, OSError) as error:  # OSError: its shared library lacks one of its own
         raise NoTrainer(
             f"LightGBM cannot be loaded: {error}.", "Run: pip install 'foretest[engine]'"
         ) from error
-    rows = rows_of(examples, recipe, base)
+    return lightgbm
+
+
+def dataset(rows: Rows, recipe: Recipe, start: Floats | None, reference: Any = None) -> Any:
+    """The rows as LightGBM reads them, each from its raw score in `start` where one is given.
+
+    `reference`: the data that this one is held against, whose bins it shares.
+    """
     ranking = recipe.objective == "lambdarank"
-    data = lightgbm.Dataset(
+    return lightgbm_of().Dataset(
         rows.matrix,
         rows.labels,
         weight=None if ranking else rows.weights,
         group=rows.groups if ranking else None,
-        init_score=rows.start if recipe.start_from_base else None,
+        init_score=start,
         feature_name=list(recipe.inputs),
         params={"verbosity": -1},
-    )
-    booster = lightgbm.train(recipe.parameters(), data, recipe.rounds)
-    return Ranker(
-        Trees.from_text(booster.model_to_string()),
-        base,
-        start_from_base=recipe.start_from_base,
-        lineage=dict(lineage or {}),
+        reference=reference,
     )
 
 
