@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -23,6 +23,7 @@ CASES = 2048
 
 COLUMNS: dict[str, pl.DataType] = {
     "position": pl.UInt32(),
+    "suite": pl.Int32(),
     "unit": pl.String(),
     "parameters": pl.String(),
     "outcome": pl.String(),
@@ -31,7 +32,10 @@ COLUMNS: dict[str, pl.DataType] = {
     "fingerprint": pl.String(),
     "known": pl.Boolean(),
 }
-"""A row an attempt; `attempt` counts within one entry, `position` orders the entries."""
+"""A row an attempt; `attempt` counts within one entry, `position` orders the entries.
+
+`suite` says which of the report's suites it stands in, counted from 1; 0 where there is none.
+"""
 WRITTEN: dict[str, pl.DataType] = {"written_unit": pl.String(), "written_parameters": pl.String()}
 """How a test was spelled whose stable spelling is another; both null elsewhere."""
 
@@ -60,15 +64,13 @@ class Case:
 
 @dataclass(slots=True)
 class Batch:
-    """Normalised results of one runner and one suite."""
+    """Normalised results of one runner."""
 
     runner: str
     rows: pl.DataFrame
     """COLUMNS, and WRITTEN where some spelling was not stable."""
-    suite: int = 0
-    """Which of the report's suites this is, counted from 1; 0 where it has none."""
-    uncounted: int = 0
-    """Entries beyond those that the suite counts, in the sum over its batches."""
+    uncounted: Mapping[int, int] = field(default_factory=dict)
+    """By suite, entries beyond those that it counts, in the sum over its batches."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,7 +82,7 @@ class Entries:
 
     _rows: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def add(self, case: Case, position: int = 0) -> None:
+    def add(self, case: Case, position: int = 0, suite: int = 0) -> None:
         """Take in the attempts of one case."""
         unit = case.unit if case.unit.isascii() else printable(case.unit)
         parameters = None if case.parameters is None else printable(case.parameters)
@@ -90,7 +92,7 @@ class Entries:
                 mark = fingerprint_of_text(told.kind, told.message, told.text)
             seconds = seconds_or_none(told.seconds)
             row = (unit, parameters, told.outcome.value, seconds, number, mark, case.known)
-            self._rows.append((position, *row))
+            self._rows.append((position, suite, *row))
 
     def frame(self) -> pl.DataFrame:
         """All of them, spelled as they were written."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,20 +12,22 @@ from itertools import repeat
 from operator import or_
 from typing import IO
 
+import numpy as np
 import polars as pl
 
 from foretest.records import Outcome
-from foretest.results.batch import Attempt, Batch, Case, Entries, any_volatile, steady
+from foretest.results.attempts import attempts_of, only_teardown, seconds_of
+from foretest.results.batch import Batch, Case, Entries, any_volatile, steady
 from foretest.results.dialects import bazel
 from foretest.results.dialects.contract import Dialect, Scene, Spelling, under
 from foretest.results.dialects.java import JUNIT
 from foretest.results.dialects.javascript import JEST, MOCHA, PLAYWRIGHT, VITEST
-from foretest.results.dialects.native import COULD_NOT_RUN, CTEST, GTEST
+from foretest.results.dialects.native import CTEST, GTEST
 from foretest.results.dialects.python import PYTEST
 from foretest.results.dialects.rust import NEXTEST
 from foretest.results.joining import Units
 from foretest.results.lifting import TOLD, Stretch, stretches
-from foretest.results.normalise import moment_of
+from foretest.results.normalise import LONGEST, moment_of
 from foretest.results.xmlstream import ILLEGAL, Element
 
 ROOTS = (b"<testsuites", b"<testsuite")
@@ -42,15 +44,9 @@ OTHER = Dialect("junit", lambda _, __: True, _file_or_class)
 DIALECTS = (NEXTEST, JEST, VITEST, PLAYWRIGHT, MOCHA, GTEST, CTEST, PYTEST, JUNIT, OTHER)
 """The first that tells a case as its own reads it."""
 
-_RERUN = {"rerunFailure": Outcome.FAILED, "rerunError": Outcome.ERROR}
-_FLAKY = {"flakyFailure": Outcome.FAILED, "flakyError": Outcome.ERROR}
-_BAD = {"failure": Outcome.FAILED, "error": Outcome.ERROR}
 _COUNT = re.compile(r"[0-9]{1,9}")
-_TEARDOWN = "failed on teardown with"
 _PREFIXES = 50_000
 """Prefixes that are remembered: a report with a class a test must not fill the memory."""
-_LONGEST = 1e9
-"""Seconds that no test takes."""
 
 
 @dataclass(slots=True)
@@ -72,88 +68,117 @@ def batches(file: IO[bytes], units: Units, reading: Reading) -> Iterator[Batch]:
     opened = frozenset(("testsuite", "testsuites"))
     reader = _Reader(units, reading)
     for stretch in stretches(file, frozenset(("testcase",)), opened):
-        batch = reader.read(stretch)
-        if batch is not None:
-            yield batch
+        yield from reader.read(stretch)
 
 
 class _Reader:
     def __init__(self, units: Units, reading: Reading) -> None:
         self._units, self._reading = units, reading
         self._dialect: Dialect | None = None
+        self._spelled: Dialect | None = None
         self._prefixes: dict[tuple[str, str], str] = {}
         self._homes: dict[str, str] = {}
         self._failed = ""
         self._suites = 0
-        self._counted: int | None = None
+        self._counted: dict[int, int] = {}
 
-    def read(self, stretch: Stretch) -> Batch | None:
-        """A stretch's results, None where it has none; all belong to the suite opened last."""
-        cases, among = stretch.cases, stretch.among
-        while among and among[0][1].tag != "testcase":
-            self._open(among[0][1])
-            among = among[1:]
-        plain = cases is not None and len(cases) > 0
-        if not plain and not among:
-            return None
-        if self._dialect is None:
-            self._choose(_first(cases, among))
-        assert self._dialect is not None
+    def read(self, stretch: Stretch) -> Iterator[Batch]:
+        """A stretch's results: a batch for neighbouring suites of one dialect."""
+        firsts = _firsts(stretch)
+        suites = [self._reading.scene.suite]
+        begun, dialect = 0, None
+        for number in range(len(stretch.opened) + 1):
+            if number:
+                opened = stretch.opened[number - 1]
+                if opened.tag != "testsuite" and dialect is not None:
+                    yield self._batch(stretch.within(begun, number), dialect, suites)
+                    begun, dialect = number, None
+                self._open(opened, self._suites + number)
+                suites.append(self._reading.scene.suite)
+            if number not in firsts:
+                continue
+            if self._dialect is None:
+                self._dialect = self._chosen(firsts[number])
+            if dialect is not None and dialect is not self._dialect:
+                yield self._batch(stretch.within(begun, number), dialect, suites)
+                begun = number
+            dialect = self._dialect
+        if dialect is not None:
+            yield self._batch(stretch.within(begun, len(suites)), dialect, suites)
+        self._suites += len(stretch.opened)
+        self._reading.scene.suite = suites[-1]
+        self._counted = {n: c for n, c in self._counted.items() if n == self._suites}
+
+    def _batch(
+        self, stretch: Stretch, dialect: Dialect, suites: Sequence[Mapping[str, str]]
+    ) -> Batch:
+        if dialect is not self._spelled:
+            self._spelled = dialect
+            self._prefixes.clear()
         parts: list[pl.DataFrame] = []
-        if plain and cases is not None:
-            rows = self._plain(cases, self._dialect)
+        cases = stretch.cases
+        if cases is not None and len(cases):
+            rows = self._plain(cases, dialect, suites)
             parts.append(steady(rows) if any_volatile(cases["name"]) else rows)
-        if among:
+        if stretch.among:
             entries = Entries()
-            for position, element in among:
-                self._add(element, position, entries, self._dialect)
+            for position, number, element in stretch.among:
+                self._reading.scene.suite = suites[number]
+                self._add(element, (position, number), entries, dialect)
             parts.append(steady(entries.frame()))
         rows = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal")
         if not rows["position"].is_sorted():
             rows = rows.sort("position", maintain_order=True)
-        runner = bazel.RUNNER if self._reading.target else self._dialect.runner
-        entries_read = len(among) + (len(cases) if cases is not None else 0)
-        return Batch(runner, rows, self._suites, self._uncounted(entries_read))
+        rows = rows.with_columns(pl.col("suite") + self._suites)
+        runner = bazel.RUNNER if self._reading.target else dialect.runner
+        return Batch(runner, rows, self._uncounted(stretch))
 
-    def _uncounted(self, entries: int) -> int:
-        """`entries` less what the suite counts and no batch of it has been told."""
-        if self._counted is None:
-            return 0
-        beyond, self._counted = entries - self._counted, 0
-        return beyond
+    def _uncounted(self, stretch: Stretch) -> dict[int, int]:
+        """For each suite its entries less what it counts and no batch of it has been told."""
+        entries = Counter(self._suites + number for _, number, _ in stretch.among)
+        if stretch.cases is not None:
+            numbers, counts = np.unique(stretch.cases["suite"].to_numpy(), return_counts=True)
+            plain = zip(numbers.tolist(), counts.tolist(), strict=True)
+            entries.update({self._suites + n: count for n, count in plain})
+        told = {n: count - self._counted[n] for n, count in entries.items() if n in self._counted}
+        self._counted.update(dict.fromkeys(told, 0))
+        return told
 
-    def _open(self, suite: Element) -> None:
+    def _open(self, suite: Element, number: int) -> None:
         scene = self._reading.scene
         if suite.tag == "testsuites" or not scene.root_tag:
             scene.root_tag, scene.root = suite.tag, suite.attributes
         if suite.tag == "testsuite":
             scene.suite = suite.attributes
-            self._suites += 1
             count = suite.attributes.get("tests", "")
-            self._counted = int(count) if _COUNT.fullmatch(count) else None
+            if _COUNT.fullmatch(count):
+                self._counted[number] = int(count)
         self._reading.began = _earlier(self._reading.began, suite.attributes.get("timestamp", ""))
         self._dialect = None
 
-    def _choose(self, case: Mapping[str, str]) -> None:
+    def _chosen(self, case: Mapping[str, str]) -> Dialect:
         scene = self._reading.scene
-        self._dialect = next(d for d in DIALECTS if d.tells(scene, case))
-        self._prefixes.clear()
-        if self._dialect.suspect is not None and (said := self._dialect.suspect(scene, case)):
+        dialect = next(d for d in DIALECTS if d.tells(scene, case))
+        if dialect.suspect is not None and (said := dialect.suspect(scene, case)):
             self._reading.notices[said] = None
+        return dialect
 
     # --- plain cases, by column ----------------------------------------------------------------
 
-    def _plain(self, cases: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
+    def _plain(
+        self, cases: pl.DataFrame, dialect: Dialect, suites: Sequence[Mapping[str, str]]
+    ) -> pl.DataFrame:
         if self._reading.target or dialect.identify not in (None, PYTEST.identify):
-            spelled = self._each(cases, dialect)
+            spelled = self._each(cases, dialect, suites)
         else:
-            spelled = self._together(cases, dialect)
+            spelled = self._together(cases, dialect, suites)
         passed, skipped = pl.lit(Outcome.PASSED.value), pl.lit(Outcome.SKIPPED.value)
         expected = pl.col("skipped").str.contains('type="pytest.xfail"', literal=True)
         marked = pl.when(expected).then(pl.lit(Outcome.XFAILED.value)).otherwise(skipped)
         outcome = pl.when(pl.col("skipped").is_null()).then(passed).otherwise(marked)
         rows = cases.select(
             "position",
+            pl.col("suite").cast(pl.Int32),
             spelled["unit"],
             spelled["parameters"],
             outcome.alias("outcome"),
@@ -164,18 +189,25 @@ class _Reader:
         )
         return self._join(rows, cases) if self._units else rows
 
-    def _each(self, cases: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
-        spelled = [self._spell(_attributes(row), dialect) for row in cases.iter_rows(named=True)]
+    def _each(
+        self, cases: pl.DataFrame, dialect: Dialect, suites: Sequence[Mapping[str, str]]
+    ) -> pl.DataFrame:
+        spelled: list[Spelling] = []
+        for row in cases.iter_rows(named=True):
+            self._reading.scene.suite = suites[row["suite"]]
+            spelled.append(self._spell(_attributes(row), dialect))
         return pl.DataFrame(spelled, {"unit": pl.String, "parameters": pl.String}, orient="row")
 
-    def _together(self, cases: pl.DataFrame, dialect: Dialect) -> pl.DataFrame:
+    def _together(
+        self, cases: pl.DataFrame, dialect: Dialect, suites: Sequence[Mapping[str, str]]
+    ) -> pl.DataFrame:
         prefix = self._prefix(cases, dialect)
         if dialect.splits is not None:
             parts = dialect.splits(cases["name"])
         else:
             parts = _split_marked(cases["name"], dialect)
         if dialect.identify is not None and _nameless(cases):
-            return self._each(cases, dialect)  # not all of them are a prefix and a name
+            return self._each(cases, dialect, suites)  # not all of them are a prefix and a name
         unit = prefix + parts["text"]
         if (parts["text"] == "").any():
             unit = unit.str.strip_suffix("::")
@@ -229,17 +261,19 @@ class _Reader:
 
     # --- any case --------------------------------------------------------------------------------
 
-    def _add(self, element: Element, position: int, entries: Entries, dialect: Dialect) -> None:
+    def _add(
+        self, element: Element, place: tuple[int, int], entries: Entries, dialect: Dialect
+    ) -> None:
         case = element.attributes
         unit, parameters = self._spell(case, dialect)
         known = True
         if self._units and unit not in self._units.all:
             unit, known = self._home(unit, case)
         attempts = attempts_of(element)
-        if dialect is PYTEST and self._failed == unit and _only_teardown(attempts):
+        if dialect is PYTEST and self._failed == unit and only_teardown(attempts):
             return  # the second half of an attempt that failed before its teardown did
         self._failed = unit if attempts[-1].outcome.bad else ""
-        entries.add(Case(unit, parameters, attempts, known), position)
+        entries.add(Case(unit, parameters, attempts, known), *place)
 
     def _spell(self, case: Mapping[str, str], dialect: Dialect) -> Spelling:
         if dialect is PYTEST and case.get("classname"):
@@ -265,15 +299,18 @@ class _Reader:
         return found, True
 
 
-def _first(cases: pl.DataFrame | None, among: Sequence[tuple[int, Element]]) -> Mapping[str, str]:
-    """The attributes of the case that comes first, whatever it is like."""
-    position = among[0][0] if among else -1
-    if cases is None or not len(cases):
-        return among[0][1].attributes
-    row = cases.row(cases["position"].arg_min() or 0, named=True)
-    if among and position < row["position"]:
-        return among[0][1].attributes
-    return _attributes(row)
+def _firsts(stretch: Stretch) -> dict[int, Mapping[str, str]]:
+    """For each suite that has any, the attributes of the case that comes first."""
+    found: dict[int, tuple[int, Mapping[str, str]]] = {}
+    for position, number, element in reversed(stretch.among):
+        found[number] = position, element.attributes
+    cases = stretch.cases
+    if cases is not None and len(cases):
+        fresh = cases["suite"] != cases["suite"].shift(1)
+        for row in cases.filter(fresh.fill_null(value=True)).iter_rows(named=True):
+            if row["suite"] not in found or row["position"] < found[row["suite"]][0]:
+                found[row["suite"]] = row["position"], _attributes(row)
+    return {number: attributes for number, (_, attributes) in found.items()}
 
 
 def _attributes(row: Mapping[str, str]) -> dict[str, str]:
@@ -285,10 +322,10 @@ def _nameless(cases: pl.DataFrame) -> bool:
 
 
 def _plain_text(value: str) -> str:
-    """An attribute as the parser gives it: spaces for line ends, but for those that are spelled."""
+    """An attribute as the parser gives it: spaces for line ends."""
     if not value.isprintable():
-        value = re.sub(r"[\t\n]", " ", value).translate(ILLEGAL)
-    return html.unescape(value) if "&" in value else value
+        return re.sub(r"[\t\n]", " ", value).translate(ILLEGAL)
+    return value
 
 
 def _split_marked(names: pl.Series, dialect: Dialect) -> pl.DataFrame:
@@ -319,75 +356,8 @@ def _seconds(cases: pl.DataFrame) -> pl.Series:
     if len(odd):
         told = [seconds_of(text) for text in cases["time"].gather(odd)]
         seconds = seconds.scatter(odd, pl.Series(told, dtype=pl.Float64))
-    possible = seconds.is_between(0, _LONGEST, closed="left")
+    possible = seconds.is_between(0, LONGEST, closed="left")
     return seconds if possible.all() else seconds.set(~possible.fill_null(value=False), None)
-
-
-def attempts_of(case: Element) -> list[Attempt]:
-    """The attempts that one test case tells of, in time order.
-
-    `flakyFailure` means that it failed and then passed; `rerunFailure` that it failed again after
-    the failure named first. The case's own time is its last attempt's where it is flaky, else its
-    first's; an attempt without a time of its own has None.
-    """
-    time = seconds_of(case.attributes.get("time"))
-    own = [c for c in case.children if c.tag in _BAD]
-    flaky = [c for c in case.children if c.tag in _FLAKY]
-    again = [c for c in case.children if c.tag in _RERUN]
-    attempts = [_failure(c, _FLAKY[c.tag], seconds_of(c.attributes.get("time"))) for c in flaky]
-    if own:
-        attempts.append(_failure(own[0], _BAD[own[0].tag], time, case))
-    attempts += [_failure(c, _RERUN[c.tag], seconds_of(c.attributes.get("time"))) for c in again]
-    if not own and not again:
-        attempts.append(_good(case, time))
-    return attempts
-
-
-def _failure(
-    element: Element, outcome: Outcome, seconds: float | None, case: Element | None = None
-) -> Attempt:
-    """CTest says of a failure only what the test printed."""
-    traces = [c.text for c in element.children if c.tag == "stackTrace"]
-    text = element.text if element.text.strip() else "\n".join(traces)
-    if case is not None and not (text or element.attributes.get("message")):
-        text = next((c.text for c in case.children if c.tag == "system-out"), "")
-    told = element.attributes
-    return Attempt(outcome, seconds, told.get("type", ""), told.get("message", ""), text)
-
-
-def _good(case: Element, time: float | None) -> Attempt:
-    skipped = next((c for c in case.children if c.tag == "skipped"), None)
-    status, result = (case.attributes.get(a, "").lower() for a in ("status", "result"))
-    if skipped is not None:
-        if skipped.attributes.get("type", "") == "pytest.xfail":
-            return Attempt(Outcome.XFAILED, time)
-        said = skipped.attributes.get("message", "")
-        if status == "notrun" and COULD_NOT_RUN.search(said):
-            return Attempt(Outcome.ERROR, None, "", said, said)
-        return Attempt(Outcome.SKIPPED)
-    if status == "fail":
-        return Attempt(Outcome.FAILED, time)
-    idle = status in ("notrun", "disabled", "skipped") or result in ("suppressed", "skipped")
-    return Attempt(Outcome.SKIPPED) if idle else Attempt(Outcome.PASSED, time)
-
-
-def _only_teardown(attempts: list[Attempt]) -> bool:
-    return len(attempts) == 1 and attempts[0].message.startswith(_TEARDOWN)
-
-
-def seconds_of(text: str | None) -> float | None:
-    """A duration; some writers put a comma between thousands, some before the decimals."""
-    if not text:
-        return None
-    if "," in text:
-        whole, _, rest = text.rpartition(",")
-        thousands = "." in rest or len(rest) == 3
-        text = text.replace(",", "") if thousands else f"{whole.replace(',', '')}.{rest}"
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value < _LONGEST else None
 
 
 def _earlier(before: datetime | None, text: str) -> datetime | None:

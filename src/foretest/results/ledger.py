@@ -29,10 +29,10 @@ class Ledger:
 
     def take(self, batch: Batch) -> None:
         """Append a batch."""
-        said = {"runner": pl.lit(batch.runner), "suite": pl.lit(batch.suite, pl.Int32)}
-        self._parts.append(batch.rows.drop("position").with_columns(**said))
+        rows = batch.rows.drop("position").with_columns(runner=pl.lit(batch.runner))
+        self._parts.append(rows)
         self._count += len(batch)
-        self._uncounted[batch.suite] += batch.uncounted
+        self._uncounted.update(batch.uncounted)
         self.unmatched += len(batch) - int(batch.rows["known"].sum())
         self._rows = None
 
@@ -67,7 +67,7 @@ class Ledger:
         return int(self.frame()["outcome"].is_in(bad).sum())
 
 
-_EMPTY = pl.DataFrame(schema={**COLUMNS, "runner": pl.String(), "suite": pl.Int32()})
+_EMPTY = pl.DataFrame(schema={**COLUMNS, "runner": pl.String()})
 
 
 def _result(

@@ -11,51 +11,71 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from typing import IO
 
+import numpy as np
 import polars as pl
 
-from foretest.results.xmlstream import TEXT_LIMIT, Builder, DamagedError, Element, decoded
+from foretest.results.xmlstream import (
+    ILLEGAL,
+    TEXT_LIMIT,
+    Builder,
+    DamagedError,
+    Element,
+    decoded,
+)
 
 SIZE = 1 << 20
 """Bytes looked at together."""
 LEAST = 1 << 15
 """Characters below which the parser alone is as quick."""
 CASE = "<testcase "
+_SUITE = ("<testsuite ", "</testsuite>")
 TOLD = ("name", "classname", "file", "time")
 """Attributes that are looked at."""
 _JUDGED = {"status", "result", "disabled"}
 """Attributes by which a case may not have passed: only one by one can that be told."""
-_FIRST = re.compile(r'<testcase((?: [\w.:-]+="[^"<&]*")+)( ?/>| ?>\s*</testcase>)')
+_FIRST = re.compile(r'<testcase((?: [\w.:-]+="[^"<]*")+)( ?/>| ?>\s*</testcase>)')
 _NAMES = re.compile(r' ([\w.:-]+)="')
 _LOG = re.compile(r"<(system-(?:out|err))>[^<]*</\1>\s*")
-_KEPT, _LEFT = '([^"<&]*)', '[^"<]*'
-_SKIPPED = r'\s*<skipped((?: [\w.:-]+="[^"<&]*")*) ?(?:/>|>[^<]*</skipped>)\s*</testcase>\s*'
-_SPECIAL = r"[&<\x00-\x1f\x{fffe}\x{ffff}]"
+_KEPT, _LEFT = '([^"<]*)', '[^"<]*'
+_SKIPPED = r'\s*<skipped((?: [\w.:-]+="[^"<]*")*) ?(?:/>|>[^<]*</skipped>)\s*</testcase>\s*'
+_SPECIAL = r"[<\x00-\x1f\x{fffe}\x{ffff}]"
 """What the parser changes or refuses in an attribute."""
 
 
 @dataclass(slots=True)
 class Stretch:
-    """Plain cases, in order, and the elements that stand among them.
+    """Test cases in order, the plain ones by column, and the suites that open among them.
 
     `cases` has the attributes of TOLD that the report writes, `skipped` (the attributes of a case's
-    mark for skipped tests, null where it has none) and `position`; `among` holds (position,
-    element). Positions order both, and the rows of `cases` need not.
+    mark for skipped tests, null where it has none), `position` and `suite`; `among` holds
+    (position, suite, element). Positions order both. Suite n is the n-th of `opened`, and suite 0
+    the one that stood open before.
     """
 
     cases: pl.DataFrame | None
-    among: list[tuple[int, Element]] = field(default_factory=list)
+    among: list[tuple[int, int, Element]] = field(default_factory=list)
+    opened: list[Element] = field(default_factory=list)
+
+    def within(self, begin: int, end: int) -> Stretch:
+        """What belongs to the suites from `begin` up to `end`; all of it stays as it is counted."""
+        if begin == 0 and end > len(self.opened):
+            return self
+        cases = self.cases
+        if cases is not None:
+            cases = cases.filter(pl.col("suite").is_between(begin, end, closed="left"))
+        among = [entry for entry in self.among if begin <= entry[1] < end]
+        return Stretch(cases, among, self.opened)
 
 
 def stretches(file: IO[bytes], whole: frozenset[str], opened: frozenset[str]) -> Iterator[Stretch]:
     """The report's test cases and what opens around them, in order and in constant memory.
 
-    No suite opens within a stretch, but at its beginning. Raises DamagedError as
-    `xmlstream.elements` does, after what was read before.
+    Raises DamagedError as `xmlstream.elements` does, after what was read before.
     """
     sections, lifter = _Sections(), _Lifter(Builder(whole, opened))
     for text in decoded(file, SIZE):
@@ -138,57 +158,127 @@ class _Lifter:
             self._shape = _shape_of(text)
         first = text.find(CASE)
         instructs = text.find("?", first) >= 0 and text.find("<?", first) >= 0
-        if self._shape is None or instructs:
+        if self._shape is None or instructs or f"{CASE}<" in text:
             yield from self._parse(text)
             return
         if "<system-" in text:
             text = _LOG.sub("", text)
-        yield from self._woven(*self._shape.part(text))
+        for tag in _SUITE:
+            text = text.replace(tag, CASE + tag)
+        yield from self._woven(self._shape.part(text))
 
     def end(self) -> Iterator[Stretch]:
         """What the end of the file tells."""
         yield from self._parse("", final=True)
 
     def _parse(self, text: str, final: bool = False) -> Iterator[Stretch]:
-        among: list[tuple[int, Element]] = []
+        stretch = Stretch(None)
         damage: DamagedError | None = None
         try:
             for element in self._builder.feed(text, final):
-                if element.tag != "testcase" and among:
-                    yield Stretch(None, among)
-                    among = []
-                among.append((len(among), element))
+                if element.tag == "testcase":
+                    stretch.among.append((len(stretch.among), len(stretch.opened), element))
+                else:
+                    stretch.opened.append(element)
         except DamagedError as error:
             damage = error
-        if among:
-            yield Stretch(None, among)
+        if stretch.among or stretch.opened:
+            yield stretch
         if damage is not None:
             raise damage
 
-    def _woven(self, cases: pl.DataFrame, others: list[tuple[int, str]]) -> Iterator[Stretch]:
-        """The plain cases with the elements of what is not plain; suites part the stretches."""
-        among: list[tuple[int, Element]] = []
-        for index, (position, text) in enumerate(others):
-            try:
-                for element in _familiar(text) or self._builder.feed(text):
-                    if element.tag != "testcase":
-                        before = cases.filter(pl.col("position") < position)
-                        cases = cases.filter(pl.col("position") > position)
-                        yield Stretch(before, among)
-                        among = []
-                    among.append((position, element))
-            except DamagedError:
-                yield Stretch(cases.filter(pl.col("position") < position), among)
-                raise
+    def _woven(self, part: _Part) -> Iterator[Stretch]:
+        """The plain cases with the elements of what is not plain."""
+        weaving = _Weaving(part, self._builder)
+        damage: DamagedError | None = None
+        try:
+            weaving.all()
+        except DamagedError as error:
+            damage = error
+        yield weaving.stretch()
+        if damage is not None:
+            raise damage
+
+
+@dataclass(slots=True)
+class _Part:
+    """A text in its pieces: plain cases by column; positions and texts of all others, in order."""
+
+    cases: pl.DataFrame
+    others: list[tuple[int, str]]
+    tags: Set[int]
+    """Which of the others are tags of suites, with whatever follows but cases."""
+
+
+class _Weaving:
+    """Reads one part in order; `done` is the position up to which it makes sense."""
+
+    def __init__(self, part: _Part, builder: Builder) -> None:
+        self._part, self._builder = part, builder
+        self._among: list[tuple[int, int, Element]] = []
+        self._opened: list[Element] = []
+        self._places: list[int] = []
+        self._end: int | None = None
+
+    def all(self) -> None:
+        """Raises DamagedError."""
+        tags: list[tuple[int, str]] = []
+        for index, (position, text) in enumerate(self._part.others):
+            if position in self._part.tags:
+                tags.append((position, text))
+                continue
+            self._enter(tags)
+            tags = []
+            self._take(position, text)
             if not self._builder.between:  # what follows stands in another case and is none
-                after = cases.filter(pl.col("position") > position)
-                yield Stretch(cases.filter(pl.col("position") < position), among)
-                if len(after) == 0:
-                    for _, later in others[index + 1 :]:
-                        yield from self._parse(later)
-                    return
-                raise DamagedError("a test case within another")
-        yield Stretch(cases, among)
+                self._within(position, index + 1)
+                return
+        self._enter(tags)
+
+    def stretch(self) -> Stretch:
+        """What was read."""
+        cases = self._part.cases
+        if self._end is not None:
+            cases = cases.filter(pl.col("position") < self._end)
+        suites = np.searchsorted(self._places, cases["position"].to_numpy()).astype(np.uint32)
+        return Stretch(
+            cases.with_columns(suite=pl.Series(suites, dtype=pl.UInt32)), self._among, self._opened
+        )
+
+    def _enter(self, tags: list[tuple[int, str]]) -> None:
+        """Tags of suites between which nothing stands but plain cases, all at one time."""
+        if not tags:
+            return
+        openings = iter([at for at, text in tags if not text.startswith("</")])
+        try:
+            for element in self._builder.feed("".join(text for _, text in tags)):
+                self._open(next(openings), element)
+        except DamagedError:
+            ends = accumulate(len(text.translate(ILLEGAL).encode()) for _, text in tags)
+            index = next((i for i, e in enumerate(ends) if e > self._builder.taken), len(tags) - 1)
+            self._end = tags[index][0]
+            raise
+
+    def _take(self, position: int, text: str) -> None:
+        self._end = position
+        for element in _familiar(text) or self._builder.feed(text):
+            if element.tag == "testcase":
+                self._among.append((position, len(self._opened), element))
+            else:
+                self._open(position, element)
+        self._end = None
+
+    def _open(self, position: int, element: Element) -> None:
+        self._opened.append(element)
+        self._places.append(position)
+
+    def _within(self, position: int, rest: int) -> None:
+        cases = self._part.cases
+        self._end = position
+        if len(cases) and (cases["position"] > position).any():
+            raise DamagedError("a test case within another")
+        for later, text in self._part.others[rest:]:
+            self._take(later, text)
 
 
 class _Shape:
@@ -201,8 +291,8 @@ class _Shape:
         values = (f'{re.escape(n)}="{_KEPT if n in TOLD else _LEFT}"' for n in names)
         self._skipped = f"^{' '.join(values)} ?>{_SKIPPED}$"
 
-    def part(self, text: str) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
-        """The plain cases of a text, and what is not plain, with its position."""
+    def part(self, text: str) -> _Part:
+        """The pieces of a text in which each tag of a suite begins a piece, as each case does."""
         pieces = pl.Series("piece", [text]).str.split(CASE).explode()
         fields = pieces.str.splitn('"', 2 * len(self._between) + 1).struct.unnest()
         expected = [pl.col(f"field_{2 * i}") == text for i, text in enumerate(self._between)]
@@ -215,11 +305,22 @@ class _Shape:
         plainly = frame["plain"] & ~_special(frame["name"])
         cases = frame.filter(plainly).drop("plain").with_columns(skipped=pl.lit(None, pl.String))
         strange = (~plainly).arg_true()
-        return self._with_skipped(cases, strange, pieces.gather(strange))
+        cases, strange = self._with_skipped(cases, strange, pieces.gather(strange))
+        cases, entangled = _untangled(cases)
+        if len(entangled):
+            strange = pl.concat((strange, entangled)).sort()
+        texts = pieces.gather(strange)
+        tags = set(strange.filter(texts.str.starts_with("<")))
+        others = [
+            (at, piece if at in tags or not at else CASE + piece)
+            for at, piece in zip(strange, texts, strict=True)
+            if at or piece
+        ]
+        return _Part(cases, others, tags - {0})
 
     def _with_skipped(
         self, cases: pl.DataFrame, positions: pl.Series, pieces: pl.Series
-    ) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    ) -> tuple[pl.DataFrame, pl.Series]:
         """Cases that were skipped are plain too, but for what marks them."""
         groups = pieces.str.extract_groups(self._skipped).struct.unnest()
         names = dict(zip(groups.columns, (*self._columns, "skipped"), strict=True))
@@ -227,8 +328,25 @@ class _Shape:
         skipped = found["skipped"].is_not_null() & ~_special(found["name"])
         if skipped.any():
             cases = pl.concat([cases, found.filter(skipped).select(cases.columns)])
-        rest = zip(positions.filter(~skipped), pieces.filter(~skipped), strict=True)
-        return cases, [(at, CASE + piece if at else piece) for at, piece in rest if at or piece]
+            cases = cases.sort("position")
+        return cases, positions.filter(~skipped)
+
+
+def _untangled(cases: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """The cases with their entities as characters; positions of those that only a parser knows."""
+    strange = pl.Series([False]).new_from_index(0, len(cases))
+    for name in TOLD:
+        if name not in cases.columns:
+            continue
+        rows = cases[name].str.contains("&", literal=True).arg_true()
+        if len(rows):
+            texts = cases[name].gather(rows)
+            told = texts.str.replace_many(list(_ENTITIES), list(_ENTITIES.values()))
+            known = texts.str.replace_many(list(_ENTITIES), [""] * len(_ENTITIES))
+            unknown = known.str.contains("&", literal=True)
+            strange = strange.scatter(rows.filter(unknown), True)
+            cases = cases.with_columns(cases[name].scatter(rows, told))
+    return cases.filter(~strange), cases["position"].filter(strange)
 
 
 def _special(values: pl.Series) -> pl.Series:
@@ -256,7 +374,7 @@ _ONE = re.compile(
 )
 _ATTRIBUTE = re.compile(r' ([\w.:-]+)="([^"]*)"')
 _STRANGE = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)|[\x00-\x08\x0b-\x1f\ufffe\uffff]")
-_ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&"))
+_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 
 
 def _familiar(text: str) -> list[Element]:
@@ -281,6 +399,6 @@ def _attributes(text: str) -> dict[str, str]:
 
 def _unescaped(text: str) -> str:
     if "&" in text:
-        for entity, character in _ENTITIES:
+        for entity, character in _ENTITIES.items():
             text = text.replace(entity, character)
     return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +37,8 @@ VOLATILE = (
 """What every volatile part holds: most texts hold none of it and are not looked at twice."""
 _HINT = re.compile(VOLATILE)
 
+LONGEST = 1e9
+"""Seconds that no test takes: some thirty years."""
 _MESSAGE_LIMIT = 500
 """Characters of a message that tell one failure from another; beyond lie diffs and dumps."""
 _FOREIGN = re.compile(r"(?:^|[/\\])(?:site-packages|dist-packages|lib[/\\]python\d)|^<|importlib")
@@ -98,8 +99,8 @@ def fingerprint_of_text(kind: str, message: str, text: str) -> str:
 
 
 def seconds_or_none(value: float | None) -> float | None:
-    """A duration, or None where it cannot be one: negative, infinite, not a number."""
-    return value if value is not None and math.isfinite(value) and value >= 0 else None
+    """A duration, or None where it cannot be one: negative, beyond any test's, not a number."""
+    return value if value is not None and 0 <= value < LONGEST else None
 
 
 def clean(run: TestRun) -> TestRun:

@@ -60,6 +60,8 @@ class Builder:
         self._depth = 0
         self._room = 0
         self._fed = 0
+        self.taken = 0
+        """Bytes of the last piece of text up to which it made sense, in UTF-8."""
         self._ready: list[Element] = []
         self._parser = expat.ParserCreate("utf-8")
         self._parser.buffer_text = True
@@ -83,6 +85,7 @@ class Builder:
             problem = DamagedError(expat.ErrorString(error.code))
         except DamagedError as error:
             problem = error
+        self.taken = self._parser.CurrentByteIndex - self._fed
         self._fed += len(data)
         if not problem and self._fed - self._parser.CurrentByteIndex > _TOKEN_LIMIT:
             problem = DamagedError("a tag without end")
