@@ -8,6 +8,7 @@ ignores (Ray's `gcs_server` ignores SIGTERM).
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import socket
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from foretest.config import child_environment, environment
+from foretest.durable import write_text
 from foretest.errors import ClusterFailed, ExtraMissing
 
 HEAD = "127.0.0.2"
@@ -31,6 +33,8 @@ TOKEN = "RAY_CLUSTER_TOKEN_OF_FORETEST"
 """The variable by which a process is known as one of ours."""
 PATIENCE = 90.0
 """Seconds within which a node must be there; a quiet machine needs about ten."""
+_FOLDER, _RECORD = "ray-", "cluster.json"
+"""A cluster's folder has a short name, since it holds sockets; the record tells others of it."""
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -173,9 +177,11 @@ def alive(jobs: str) -> set[str]:
 def start(nodes: int = 1, cpus: int = 2, memory: int = 512 << 20) -> Cluster:
     """Start a cluster that outlives this process unless it is stopped; see `local_cluster`."""
     ray()
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: it holds sockets
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
     token = secrets.token_hex(8)
     cluster = Cluster(cpus, memory, folder, token, free_port(HEAD), free_port(HEAD))
+    record = {"jobs": cluster.jobs, "token": token, "owner": os.getpid()}
+    write_text(folder / _RECORD, json.dumps(record))
     try:
         for _ in range(nodes):
             cluster.add_node()
@@ -225,6 +231,43 @@ def connect(address: str | None = None, cpus: int = 2) -> Iterator[str]:
         library.shutdown()
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A cluster as its folder tells of it, to those who did not start it."""
+
+    jobs: str
+    token: str
+    owner: int
+    """Process that started it, and would stop it."""
+    folder: Path
+
+    def stop(self) -> None:
+        end(self.token)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def recorded() -> list[Recorded]:
+    """The clusters that this user started on this machine and that answer, the newest first."""
+    found = []
+    for file in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*/{_RECORD}"):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            told = json.loads(file.read_text("utf-8"))
+            one = Recorded(str(told["jobs"]), str(told["token"]), int(told["owner"]), file.parent)
+            if any(True for _ in _carrying(one.token)):
+                found.append((file.stat().st_mtime, one))
+    return [one for _, one in sorted(found, key=lambda pair: -pair[0])]
+
+
+def abandoned() -> list[Recorded]:
+    """Of those, the ones that nobody will stop any more."""
+    return [one for one in recorded() if not _psutil().pid_exists(one.owner)]
+
+
+def cpus_here() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def end(token: str) -> int:
     """Kill every process that carries a cluster's token; how many there were."""
     killed = 0
@@ -254,6 +297,10 @@ def _kill(pids: list[int]) -> None:
 
 
 def _psutil() -> Any:
-    import psutil
-
+    try:
+        import psutil
+    except ImportError as error:
+        raise ExtraMissing(
+            "Clusters need psutil, which is not installed.", "Run: pip install 'foretest[platform]'"
+        ) from error
     return psutil

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foretest.cli.verbs import Verbs
 
-VERBS: tuple[str, ...] = ()
+VERBS: tuple[str, ...] = ("job",)
 
 command = Verbs(
     "foretest.cli.platform",
