@@ -1,0 +1,64 @@
+"""A model as MLflow's `pyfunc` keeps it: its own JSON, never a pickle.
+
+MLflow itself calls `_load_pyfunc` when such a model is loaded, here or on another machine that has
+foretest.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import foretest
+from foretest.features.frame import FeatureFrame
+from foretest.models.contract import Model, predict
+from foretest.models.registry import read_model
+
+_ROWS = 5
+"""Rows of an input example: enough to see what goes in."""
+
+
+class Served:
+    """Scores for a table of features, one row a test."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def predict(self, table: Any) -> Any:
+        """float32[n] in 0..1 for a pandas table with a column a feature; NaN is unknown."""
+        columns = {str(n): np.asarray(table[n], np.float32) for n in table.columns}
+        return predict(self.model, FeatureFrame(len(table), columns))
+
+
+def save(model: Model, example: FeatureFrame, folder: Path) -> None:
+    """Write `model` as a folder that `mlflow.pyfunc.load_model` reads."""
+    from mlflow import pyfunc
+    from mlflow.models import infer_signature
+
+    data = folder.parent / "model.json"
+    data.write_text(json.dumps(model.to_json()), encoding="utf-8")
+    table = as_table(example)
+    scores = predict(read_model(model.to_json()), example)
+    pyfunc.save_model(
+        folder,
+        loader_module=__name__,
+        data_path=data,
+        signature=infer_signature(table, scores),
+        input_example=table.head(_ROWS),
+        pip_requirements=[f"foretest[engine]=={foretest.__version__}"],
+    )
+    data.unlink()
+
+
+def as_table(frame: FeatureFrame) -> Any:
+    """The features as a pandas table, as MLflow's signatures want them."""
+    import pandas
+
+    return pandas.DataFrame(dict(frame.columns))
+
+
+def _load_pyfunc(path: str) -> Served:
+    return Served(read_model(json.loads(Path(path).read_text("utf-8"))))
