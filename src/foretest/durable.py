@@ -80,6 +80,16 @@ def sync_directory(path: Path) -> None:
             os.close(handle)
 
 
+def sync_upwards(path: Path) -> None:
+    """Force the entries of a folder and of all above it to disk: some may have been made just now.
+
+    A file system that refuses some of them keeps those by other means, or nobody can help it.
+    """
+    whole = path.absolute()
+    for folder in (whole, *whole.parents):
+        sync_directory(folder)
+
+
 @contextmanager
 def lock(path: Path, timeout: float = 30.0, pause: float = _PAUSE) -> Iterator[None]:
     """Hold `path` as a lock between processes; raises Busy after `timeout` seconds.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from foretest.errors import BadStore, Busy, StateNotFound
+from foretest.history.erasure import erase
 from foretest.history.lake import Lake
 from foretest.history.state import State
 from foretest.ingest.consumer import Consumer, Totals, bring_on, snapshot
@@ -290,14 +291,87 @@ def test_level_power_forces_the_lake_before_giving_up(
     assert any(name.endswith("_delta_log") for name in forced)
 
 
+class Killed(Lake):
+    """A lake whose process dies after the commit, before anything is forced to disk."""
+
+    def sync(self) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("late", [0, 8])
+def test_what_a_killed_consumer_committed_is_forced_by_the_next(
+    desk: Desk, make_report: Report, make_meta: Make, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    """`late` commits of others come in between: more than one would look back by guess."""
+    producer = Spool(desk.folder / "stream", Level.POWER)
+    producer.append(make_report("a"), make_meta())
+    desk.drain()
+    producer.append(make_report("b"), make_meta())
+    consumer = Consumer(Killed(desk.folder / "lake"), desk.poison, DeliveryReader())
+    with desk.spool.reader() as reader, pytest.raises(KeyboardInterrupt):
+        consumer.step(reader, Totals(), 0)
+    files = set((desk.folder / "lake").rglob("*.parquet"))
+    for i in range(late):
+        desk.lake.append([replace(next(desk.lake.events("h/o/n")), run_id=f"other-{i}")])
+    forced: set[Path] = set()
+    monkeypatch.setattr(
+        "foretest.history.forcing.os.fsync",
+        lambda handle: forced.add(Path(f"/proc/self/fd/{handle}").readlink()),
+    )
+    assert desk.drain().known == 1
+    assert len(files & forced) == 2  # of b: its results, and its entry in the log of runs
+    forced.clear()
+    producer.append(make_report("b"), make_meta())
+    desk.drain()
+    assert not {path for path in forced if path.suffix == ".parquet"}  # nothing is new
+
+
+def test_a_consumer_obeys_the_level_that_a_report_was_promised(
+    desk: Desk, make_report: Report, make_meta: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[None] = []
+    monkeypatch.setattr(Lake, "sync", lambda _: forced.append(None))
+    desk.spool.append(make_report("a"), make_meta())
+    desk.drain(Level.PROCESS)
+    assert not forced
+    Spool(desk.folder / "stream", Level.POWER).append(make_report("b"), make_meta())
+    desk.spool.append(make_report("c"), make_meta())
+    desk.drain(Level.PROCESS)
+    assert forced
+
+
+def test_reports_of_a_repository_deleted_since_never_come_back(
+    desk: Desk, make_report: Report, make_meta: Make
+) -> None:
+    desk.lake.append([])
+    early = replace(make_meta(repository="h/o/gone"), received_at=datetime.now(UTC))
+    erase(desk.folder / "lake", "h/o/gone", always=True)
+    for name, body, meta in (
+        ("before", make_report("before", repository="h/o/gone"), early),
+        ("before too", JUNIT, early),
+        ("unreadable", b"junk", early),
+        ("after", make_report("after", repository="h/o/gone"), make_meta()),
+        ("other", make_report("other"), replace(make_meta(), received_at=early.received_at)),
+    ):
+        desk.spool.append(body, replace(meta, name=name))
+    totals = desk.drain()
+    assert (totals.runs, totals.poison, totals.deleted) == (2, 0, 3)
+    assert "3 of a repository that was deleted" in totals.sentence()
+    runs = desk.lake.runs().collect()
+    assert sorted(runs["run_id"]) == ["after", "other"]
+
+
 def test_meta_travels() -> None:
     place = Configuration("linux", "3.11", ("db",))
     meta = Meta(
         Origin("h/o/n", "c", "h", place, "r", attempt=2, shard="1", decision_id="d"),
         "é.xml",
         datetime(2025, 3, 1, tzinfo=UTC),
+        Level.POWER,
     )
     assert decode(encode(meta)) == meta
-    assert identity(b"x", meta) == identity(b"x", replace(meta, name="n", received_at=None))
+    assert identity(b"x", meta) == identity(
+        b"x", replace(meta, name="n", received_at=None, level=Level.PROCESS)
+    )
     assert identity(b"x", meta) != identity(b"y", meta)
     assert identity(b"x", meta) != identity(b"x", replace(meta, origin=Origin()))

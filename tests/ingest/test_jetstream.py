@@ -1,16 +1,23 @@
 """NATS: the same promises with a broker in between, which may die as well."""
 
+import asyncio
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from foretest.errors import BadConfiguration, BadReport, BadStore, Busy
 from foretest.ingest.addresses import level_of, open_stream
-from foretest.ingest.jetstream import JetStream
+from foretest.ingest.belonging import about
+from foretest.ingest.jetstream import STREAM, SUBJECT, JetStream
 from foretest.ingest.outbox import Outbox
 from foretest.ingest.stream import Level, Meta
 
@@ -55,6 +62,143 @@ def test_one_reader_at_a_time(stream: Any, broker: Any) -> None:
     with other.reader():
         pass
     other.close()
+
+
+def test_of_many_readers_at_once_one_gets_in(broker: Any) -> None:
+    """Real processes that all ask within the same moment, again and again."""
+    code = textwrap.dedent("""
+        import sys, time
+        from foretest.errors import Busy
+        from foretest.ingest.jetstream import JetStream
+        stream = JetStream(sys.argv[1])
+        print("ready", flush=True)
+        for line in sys.stdin:
+            try:
+                with stream.reader():
+                    print("reader", flush=True)
+                    sys.stdin.readline()
+            except Busy:
+                print("busy", flush=True)
+                sys.stdin.readline()
+            print("rested", flush=True)
+        stream.close()
+    """)
+    command = [sys.executable, "-c", code, broker.address]
+    pipe = subprocess.PIPE
+    rivals = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(3)]
+
+    def each(say: str = "") -> list[str]:
+        for rival in rivals if say else ():
+            print(say, file=rival.stdin, flush=True)
+        return [rival.stdout.readline().strip() for rival in rivals]
+
+    try:
+        assert each() == ["ready"] * 3
+        for _ in range(5):
+            assert sorted(each("go")) == ["busy", "busy", "reader"]
+            assert each("rest") == ["rested"] * 3
+        held = each("go").index("reader")
+        rivals[held].kill()  # a dead owner is replaced, whatever it left
+        rivals[held].wait()
+        stream = JetStream(broker.address)
+        with stream.reader():
+            pass
+        stream.close()
+    finally:
+        for rival in rivals:
+            rival.kill()
+            rival.communicate()
+
+
+def test_a_reader_that_was_replaced_gives_nothing_up(
+    stream: Any, broker: Any, make_meta: Make
+) -> None:
+    stream.append(b"one", make_meta())
+    other = JetStream(broker.address)
+    with stream.reader() as reader:
+        (delivery,) = reader.read(9, 1 << 20, 0)
+        stream._loop.run(reader._lease._listening.unsubscribe(), 5)  # as if it were cut off
+        with other.reader():
+            with pytest.raises(Busy):
+                reader.acknowledge(delivery.sequence)
+            reader.rewind()
+            with pytest.raises(Busy):
+                reader.read(9, 1 << 20, 0)
+    other.close()
+    assert bodies(stream) == [b"one"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"storage": StorageType.MEMORY}, "in memory"),
+        ({"discard": DiscardPolicy.OLD}, "lets the oldest go"),
+        ({"retention": RetentionPolicy.INTEREST}, "somebody has read"),
+        ({"max_msgs": 1}, "1 messages at most"),
+        ({"max_age": 60.0}, "after 60 s"),
+    ],
+)
+def test_a_stream_that_would_lose_reports_is_refused(
+    broker: Any, settings: dict[str, Any], said: str
+) -> None:
+    sound = {
+        "name": STREAM,
+        "subjects": [f"{SUBJECT}.>"],
+        "storage": StorageType.FILE,
+        "discard": DiscardPolicy.NEW,
+        "allow_direct": True,
+    }
+
+    async def made(config: StreamConfig) -> None:
+        client = await nats.connect(broker.address)
+        await client.jetstream().add_stream(config)
+        await client.close()
+
+    asyncio.run(made(StreamConfig(**{**sound, **settings})))
+    with pytest.raises(BadConfiguration, match=said) as refused:
+        JetStream(broker.address)
+    assert "nats stream rm FORETEST" in refused.value.remedy
+
+
+def test_a_sound_stream_of_somebody_elses_making_is_used(broker: Any, make_meta: Make) -> None:
+    async def made() -> None:
+        client = await nats.connect(broker.address)
+        await client.jetstream().add_stream(
+            StreamConfig(
+                name=STREAM,
+                subjects=[f"{SUBJECT}.>"],
+                discard=DiscardPolicy.NEW,
+                allow_direct=True,
+            )
+        )
+        await client.close()
+
+    asyncio.run(made())
+    stream = JetStream(broker.address)
+    stream.append(b"one", make_meta())
+    assert bodies(stream) == [b"one"]
+    stream.close()
+
+
+def test_what_is_forgotten_is_gone_from_the_broker(
+    stream: Any, tmp_path: Path, make_meta: Make
+) -> None:
+    for i in range(40):
+        name = b"Zanzibar %d" if i % 3 == 0 else b"kept %d"
+        stream.append(name % i, make_meta(repository=f"h/o/{i % 3}"))
+    with stream.reader() as reader:
+        assert reader.forget(about("h/o/0")) == 14
+    assert bodies(stream, acknowledge=True) == [b"kept %d" % i for i in range(40) if i % 3]
+    held = [path for path in (tmp_path / "jetstream").rglob("*") if path.is_file()]
+    assert not [path for path in held if b"Zanzibar" in path.read_bytes()]
+
+
+def test_the_level_travels_through_the_outbox(broker: Any, tmp_path: Path, make_meta: Make) -> None:
+    outbox = Outbox(tmp_path / "outbox", JetStream(broker.address), Level.POWER)
+    outbox.append(b"one", make_meta())
+    with outbox.reader() as reader:
+        assert [d.meta.level for d in reader.read(9, 1 << 20, 0)] == [Level.POWER]
+    outbox.close()
 
 
 def test_a_broker_killed_and_started_again_kept_everything(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foretest.errors import BadStore, Busy
+from foretest.ingest.belonging import about
 from foretest.ingest.frames import TOP, Damage, Frame, mark_of, pack, scan, top
 from foretest.ingest.spool import Spool
 from foretest.ingest.stream import Level, Meta
@@ -138,7 +139,7 @@ def test_level_power_forces_to_disk_before_the_receipt(
         forced.append(os.fstat(handle).st_size)
         real(handle)
 
-    monkeypatch.setattr("foretest.ingest.spool.os.fsync", noted)
+    monkeypatch.setattr("foretest.ingest.segments.os.fsync", noted)
     Spool(tmp_path / "p", Level.PROCESS).append(b"x" * 500, make_meta())
     assert forced == []
     Spool(tmp_path / "w", Level.POWER).append(b"x" * 500, make_meta())
@@ -270,3 +271,62 @@ def test_an_empty_segment_of_a_killed_producer_is_no_obstacle(
     assert bodies(spool) == []
     assert spool.append(b"x", make_meta()).sequence == 1
     assert bodies(spool) == [b"x"]
+
+
+def test_what_is_forgotten_is_off_the_disk_and_its_place_is_passed_over(
+    tmp_path: Path, make_meta: Make
+) -> None:
+    spool = Spool(tmp_path / "s")
+    for i in range(6):
+        spool.append(b"Zanzibar" if i % 2 else b"kept %d" % i, make_meta(repository=f"h/o/{i % 2}"))
+    with spool.reader() as reader:
+        read = reader.read(2, 1 << 20, 0)
+        reader.acknowledge(read[1].sequence)  # given up, and still in the segment
+        assert reader.forget(about("h/o/1")) == 3
+        assert reader.forget(about("h/o/1")) == 0
+    assert not [p for p in (tmp_path / "s").iterdir() if b"Zanzibar" in p.read_bytes()]
+    assert spool.status().waiting == 2
+    assert spool.append(b"later", make_meta()).sequence == 7  # its segment was open all the while
+    with spool.reader() as reader:
+        found = reader.read(9, 1 << 20, 0)
+        assert [d.report for d in found] == [b"kept 2", b"kept 4", b"later"]
+        assert reader.notices == []
+        reader.acknowledge(7)
+    assert spool.status().waiting == 0
+
+
+def test_damaged_bytes_that_name_it_are_forgotten_too(
+    tmp_path: Path, make_meta: Make, make_report: Callable[..., bytes]
+) -> None:
+    spool = Spool(tmp_path / "s")
+    for name in ("h/o/1", "h/o/2", "h/o/3"):
+        spool.append(make_report("Zanzibar", repository=name), make_meta())
+    (segment,) = (tmp_path / "s").glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    for name in (b"h/o/1", b"h/o/2"):
+        data[data.index(b'"passed"', data.index(name)) + 1] ^= 1
+    segment.write_bytes(bytes(data))
+    with spool.reader() as reader:
+        assert reader.forget(about("h/o/1")) == 1
+    left = b"".join(path.read_bytes() for path in (tmp_path / "s").glob("*.seg"))
+    assert left.count(b"Zanzibar") == 1
+    assert b"h/o/1" not in left
+
+
+def test_level_power_forces_new_folders_and_travels(
+    tmp_path: Path, make_meta: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: set[Path] = set()
+    real = os.fsync
+
+    def noted(handle: int) -> None:
+        forced.add(Path(f"/proc/self/fd/{handle}").readlink())
+        real(handle)
+
+    monkeypatch.setattr("foretest.ingest.segments.os.fsync", noted)
+    Spool(tmp_path / "a" / "b", Level.PROCESS).append(b"x", make_meta())
+    Spool(tmp_path / "a" / "b", Level.POWER).append(b"y", make_meta())
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= forced
+    with Spool(tmp_path / "a" / "b").reader() as reader:
+        levels = [delivery.meta.level for delivery in reader.read(9, 1 << 20, 0)]
+    assert levels == [Level.PROCESS, Level.POWER]

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -51,8 +51,14 @@ class Tombstone:
     last: int
     """Versions of the lake, both included, that had these rows and now lack them."""
 
+    @property
+    def moment(self) -> datetime:
+        """When they were deleted; of a tombstone with whole seconds, the end of its second."""
+        at = datetime.fromisoformat(self.at)
+        return at if "." in self.at else at + timedelta(seconds=1)
+
     def covers(self, version: int) -> bool:
-        return self.first <= version <= self.last
+        return self.rows > 0 and self.first <= version <= self.last
 
     def sentence(self, version: int) -> str:
         return (
@@ -69,10 +75,15 @@ def hashed(repository: str) -> str:
 
 
 def erase(
-    address: str | Path, repository: str, options: Mapping[str, str] | None = None
+    address: str | Path,
+    repository: str,
+    options: Mapping[str, str] | None = None,
+    *,
+    always: bool = False,
 ) -> Tombstone | None:
     """Delete a repository's rows from the Delta table at `address`; None where it has none.
 
+    With `always` a tombstone is left even so: what was received before is not to come in later.
     Raises BadStore, or Busy where writers never let the deletion through.
     """
     place = str(address).rstrip("/")
@@ -81,7 +92,7 @@ def erase(
         if table is None:
             return None
         try:
-            return _erased(table, place, repository, options)
+            return _erased(table, place, repository, options, always)
         except CommitFailedError:  # a writer came in between
             time.sleep(random.uniform(0, 0.02 * (attempt + 1)))
         except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
@@ -97,7 +108,7 @@ def tombstones(
 ) -> tuple[Tombstone, ...]:
     """What was ever deleted for good from the table at `address`, earliest first."""
     table = _open(str(address).rstrip("/"), options)
-    return () if table is None else _standing(table)
+    return () if table is None else standing(table)
 
 
 def losses(
@@ -117,22 +128,28 @@ def as_of(rows: pl.LazyFrame, version: int) -> pl.LazyFrame:
 
 
 def _erased(
-    table: DeltaTable, place: str, repository: str, options: Mapping[str, str] | None
+    table: DeltaTable,
+    place: str,
+    repository: str,
+    options: Mapping[str, str] | None,
+    always: bool,
 ) -> Tombstone | None:
     owned = pl.scan_delta(table).filter(pl.col("repository") == repository)
     numbered = "sequence" in owned.collect_schema()
     first = pl.col("sequence").min() if numbered else pl.lit(0)
     rows, since = owned.select(pl.len().alias("rows"), first.alias("first")).collect().row(0)
-    done = _standing(table)
-    if not rows and hashed(repository) not in {tombstone.repository for tombstone in done}:
+    done = standing(table)
+    name = hashed(repository)
+    if not rows and not always and name not in {stone.repository for stone in done}:
         return None
     # Where there are no rows but a tombstone, an earlier call may have been killed: clean again.
     tombstone = None
-    if rows:
+    if rows or always:
         # First the tombstone: a kill in between leaves one too many, never one too few.
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        tombstone = Tombstone(hashed(repository), now, int(rows), int(since), table.version())
-        _set(table, {**_NOW, TOMBSTONES: _spelt((*done, tombstone))})
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        tombstone = Tombstone(name, now, int(rows), int(since or 0), table.version())
+        others = (stone for stone in done if stone.rows or stone.repository != name)
+        _set(table, {**_NOW, TOMBSTONES: _spelt((*others, tombstone))})
         table = _again(place, options)
         quoted = repository.replace("'", "''")
         table.delete(f"repository = '{quoted}'")
@@ -184,7 +201,8 @@ def _again(place: str, options: Mapping[str, str] | None) -> DeltaTable:
     return table
 
 
-def _standing(table: DeltaTable) -> tuple[Tombstone, ...]:
+def standing(table: DeltaTable) -> tuple[Tombstone, ...]:
+    """The tombstones in a table's properties, earliest first."""
     text = table.metadata().configuration.get(TOMBSTONES) or "[]"
     return tuple(Tombstone(**entry) for entry in json.loads(text))
 

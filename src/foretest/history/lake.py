@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
 
-from foretest.durable import sync_directory
 from foretest.errors import BadStore, Busy
 from foretest.history.delta import Delta
+from foretest.history.erasure import Tombstone, standing
+from foretest.history.forcing import sync_table
 from foretest.history.rows import (
     EVENT,
     FOLDED,
@@ -151,6 +149,12 @@ class Lake:
             found[key_of(run)] = RunRows(run, {name: part[name].to_list() for name in OWN})
         return found
 
+    def tombstones(self) -> tuple[Tombstone, ...]:
+        """What was deleted from it for good, earliest first."""
+        table = self._delta.open()
+        with self._delta.honest():
+            return () if table is None else standing(table)
+
     def compact(self, target: int | None = None) -> int:
         """Join files of less than `target` bytes (default: some 100 MB); how many files are left.
 
@@ -161,14 +165,15 @@ class Lake:
         return self._delta.compact(target)
 
     def sync(self) -> None:
-        """Force what the last commits of this process wrote to disk: it then survives a power cut.
+        """Force every commit so far to disk, whoever made it: it then survives a power cut.
 
         Delta Lake leaves that to the system. An object store acknowledges nothing less anyway.
         """
         if "://" in self._address:
             return
-        for folder in (Path(self._address), Path(self._address, FOLDER)):
-            _sync_last(folder)
+        with self._delta.honest():
+            for folder in (Path(self._address), Path(self._address, FOLDER)):
+                sync_table(folder)
 
     def _rows(self, repository: str, after: int, columns: list[str]) -> Iterator[pl.DataFrame]:
         """The rows received after `after` in ORDER, whole runs at a time."""
@@ -227,29 +232,3 @@ def _newest(table: DeltaTable) -> int:
         return -1
     found = pl.Series(actions["max.sequence"].to_pylist(), dtype=pl.Int64).max()
     return -1 if found is None else int(str(found))
-
-
-def _sync_last(table: Path, commits: int = 3) -> None:
-    """Force the newest commits of a Delta table in a folder to disk: files first, then the log."""
-    log = table / "_delta_log"
-    for entry in sorted(log.glob("*.json"))[-commits:]:
-        for line in entry.read_text("utf-8").splitlines():
-            added = json.loads(line).get("add")
-            if added:
-                path = table / unquote(added["path"])
-                _sync_file(path)
-                sync_directory(path.parent)
-        _sync_file(entry)
-    for checkpoint in (*sorted(log.glob("*.checkpoint.parquet"))[-1:], log / "_last_checkpoint"):
-        _sync_file(checkpoint)
-    sync_directory(log)
-    sync_directory(table)
-
-
-def _sync_file(path: Path) -> None:
-    with suppress(FileNotFoundError):  # compacted away in between: its rows lie elsewhere
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

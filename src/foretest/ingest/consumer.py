@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foretest.errors import BadStore, Busy, ForetestError
+from foretest.history.erasure import hashed
 from foretest.history.lake import Lake
 from foretest.history.rows import OWN, RunKey, RunRows, key_of
+from foretest.ingest.belonging import repository_of
 from foretest.ingest.poison import PoisonFolder
 from foretest.ingest.reading import DeliveryReader
 from foretest.ingest.storable import UNFORESEEN, unstorable
-from foretest.ingest.stream import Delivery, Level, Reader
+from foretest.ingest.stream import Delivery, Level, Reader, highest
 from foretest.remembering import brought_on
 
 REPORTS = 2000
@@ -41,6 +43,8 @@ class Totals:
     known: int = 0
     """Reports whose run the lake had already, with the same results."""
     poison: int = 0
+    deleted: int = 0
+    """Reports received before their repository was deleted for good: they never come back."""
     commits: int = 0
     repositories: set[str] = field(default_factory=set)
 
@@ -48,6 +52,7 @@ class Totals:
         told = f"Took in {self.runs:,} runs with {self.results:,} results"
         more = [f"{self.known:,} known already"] if self.known else []
         more += [f"{self.poison:,} set aside"] if self.poison else []
+        more += [f"{self.deleted:,} of a repository that was deleted"] if self.deleted else []
         return f"{told} ({', '.join(more)})." if more else f"{told}."
 
 
@@ -55,8 +60,9 @@ class Totals:
 class Consumer:
     """Reads a stream, commits to the lake, and only then gives the reports up.
 
-    Killed between the commit and giving up, the next one reads them again and finds them known. At
-    level `power` what was committed is forced to disk before the stream gives it up.
+    Killed between the commit and giving up, the next one reads them again and finds them known.
+    Where it or any of the reports is at level `power`, everything committed so far is forced to
+    disk before the stream gives them up, also what an earlier process committed and did not force.
     """
 
     lake: Lake
@@ -100,16 +106,19 @@ class Consumer:
         return len(deliveries)
 
     def _take(self, deliveries: Sequence[Delivery], totals: Totals) -> None:
-        found = [(d, rows) for d in deliveries if (rows := self._read(d, totals)) is not None]
+        deleted = _deleted(self.lake)
+        kept = [d for d in deliveries if not deleted(repository_of(d.meta, d.report), d)]
+        found = [(d, rows) for d in kept if (rows := self._read(d, totals)) is not None]
+        found = [(d, rows) for d, rows in found if not deleted(rows.run.repository, d)]
+        totals.deleted += len(deliveries) - len(kept)
         read = [(d, rows) for d, rows in found if len(rows)]  # no result, nothing to keep
         batch: dict[RunKey, RunRows] = {}
         for _, rows in read:
             batch.setdefault(key_of(rows.run), rows)
         fresh, refused = self._committed(list(batch.values()))
-        if fresh:
-            totals.commits += 1
-            if self.level is Level.POWER:
-                self.lake.sync()
+        totals.commits += bool(fresh)
+        if highest((self.level, *(d.meta.level for d in deliveries))) is Level.POWER:
+            self.lake.sync()
         known = {key for key in batch if key not in fresh and key not in refused}
         held = batch | (self.lake.held(known) if known else {})
         for delivery, rows in read:
@@ -155,6 +164,19 @@ class Consumer:
         name = self.poison.put(delivery, reason).name
         totals.poison += 1
         self.say(f"{delivery.meta.name} was set aside as {name}: {reason}")
+
+
+def _deleted(lake: Lake) -> Callable[[str, Delivery], bool]:
+    """Whether a repository was deleted from the lake for good after a report of it was received."""
+    stones = {stone.repository: stone.moment for stone in lake.tombstones()}
+    if not stones:
+        return lambda *_: False
+
+    def deleted(repository: str, delivery: Delivery) -> bool:
+        moment, received = stones.get(hashed(repository)), delivery.meta.received_at
+        return moment is not None and received is not None and received <= moment
+
+    return deleted
 
 
 def same(one: RunRows, other: RunRows) -> bool:

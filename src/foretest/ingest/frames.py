@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from foretest.errors import BadStore
@@ -27,6 +27,15 @@ class Frame:
     meta: bytes
     report: bytes
     end: int
+
+    @property
+    def start(self) -> int:
+        return self.end - _HEAD - len(self.meta) - len(self.report)
+
+    @property
+    def blank(self) -> bool:
+        """Whether its content was removed for good: only its place is left."""
+        return not self.meta.strip(b"\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,31 @@ def pack(mark: bytes, sequence: int, meta: bytes, report: bytes) -> bytes:
     lengths = _LENGTHS.pack(sequence, len(meta), len(report))
     crc = zlib.crc32(report, zlib.crc32(meta, zlib.crc32(lengths)))
     return b"".join((mark, _CRC.pack(crc), lengths, meta, report))
+
+
+def blanked(
+    data: bytes, meant: Callable[[Frame], bool], damaged: Callable[[bytes], bool]
+) -> tuple[bytes, int]:
+    """A whole segment, zeros in place of all content that is meant, and how many pieces were.
+
+    Every frame keeps its place, its length and its number. `damaged` is asked of bytes that are no
+    frame, a cut off end included. Raises BadStore where it is no segment.
+    """
+    mark, kept, at, gone = mark_of(data), bytearray(data), TOP, 0
+    for piece in scan(data[TOP:], mark):
+        if isinstance(piece, Frame):
+            at = TOP + piece.end
+            if not piece.blank and meant(piece):
+                nothing = bytes(len(piece.meta)), bytes(len(piece.report))
+                kept[TOP + piece.start : at] = pack(mark, piece.sequence, *nothing)
+                gone += 1
+        elif damaged(data[TOP + piece.start : TOP + piece.end]):
+            kept[TOP + piece.start : TOP + piece.end] = bytes(piece.end - piece.start)
+            gone += 1
+    if damaged(data[at:]):
+        kept[at:] = bytes(len(data) - at)
+        gone += 1
+    return bytes(kept), gone
 
 
 def scan(data: bytes, mark: bytes) -> Iterator[Frame | Damage]:

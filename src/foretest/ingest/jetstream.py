@@ -17,12 +17,21 @@ import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RawStreamMsg, StorageType, StreamConfig, StreamInfo
+from nats.js.api import (
+    DiscardPolicy,
+    RawStreamMsg,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    StreamInfo,
+)
 from nats.js.errors import APIError, NotFoundError
 
-from foretest.errors import BadReport, BadStore, Busy
+from foretest.errors import BadConfiguration, BadReport, BadStore, Busy
+from foretest.ingest.lease import Lease
 from foretest.ingest.stream import (
     UNKNOWN,
+    About,
     Delivery,
     Level,
     Meta,
@@ -42,7 +51,6 @@ LARGEST = 256 << 20
 WINDOW = 7200.0
 """Seconds in which the broker itself knows a report that is sent twice."""
 RETRY_AFTER = 2.0
-_PRESENT = "foretest.reader"
 _ANSWER = 5.0
 _PATIENCE = 15.0
 _PIPELINE = 16
@@ -68,7 +76,10 @@ class JetStream:
         patience: float = _PATIENCE,
         answer: float = _ANSWER,
     ) -> None:
-        """Connect, and create the stream where there is none. Raises BadStore.
+        """Connect, and create the stream where there is none.
+
+        Raises BadStore where no broker answers, BadConfiguration where the stream that is there
+        would lose reports.
 
         `answer` is how long one answer of the broker may take, `patience` how long a report is sent
         again and again; both in seconds.
@@ -80,13 +91,15 @@ class JetStream:
         self._loop = _Loop()
         try:
             self._client, self._js = self._run(self._connect(), answer)
-        except BadStore:
+        except (BadStore, BadConfiguration):
             self._loop.close()
             raise
 
     def append(self, report: bytes, meta: Meta) -> Receipt:
         """Keep a report; see `stream.Stream`. It is sent again until the broker has answered."""
-        payload, coding = _packed(report, meta.stamped(), self._client.max_payload, self._address)
+        payload, coding = _packed(
+            report, meta.stamped(self.level), self._client.max_payload, self._address
+        )
         repository = hashlib.blake2b(meta.origin.repository.encode(), digest_size=6).hexdigest()
         headers = {"Nats-Msg-Id": identity(report, meta), "Foretest-Coding": coding}
         deadline = time.monotonic() + self._patience
@@ -110,13 +123,14 @@ class JetStream:
 
     @contextmanager
     def reader(self) -> Iterator[JetStreamReader]:
-        """The one reader: a living one answers on a subject of its own, a dead one does not."""
-        presence = self._run(self._present(), self._answer)
+        """The one reader, by a lease that the broker keeps. Raises Busy."""
+        lease = Lease(self._client, self._js, self._address)
+        self._run(lease.take(), self._answer)
         try:
-            yield JetStreamReader(self)
+            yield JetStreamReader(self, lease)
         finally:
             with suppress(BadStore):
-                self._run(presence.unsubscribe(), self._answer)
+                self._run(lease.give_back(), self._answer)
 
     def status(self) -> Status:
         state = self.info().state
@@ -127,6 +141,10 @@ class JetStream:
             self._run(self._client.close(), self._answer)
         self._loop.close()
 
+    def hold(self, lease: Lease) -> bool:
+        """Make sure of the lease; whether it had to be taken anew. Raises Busy, BadStore."""
+        return self._run(lease.hold(), 2 * self._answer)
+
     def info(self) -> StreamInfo:
         """The stream as the broker has it. Raises BadStore."""
         return self._run(self._js.stream_info(STREAM), self._answer)
@@ -135,7 +153,11 @@ class JetStream:
         """Messages by sequence, asked for together; None where the broker has none of a number."""
         return self._run(self._fetch(first, count), 3 * self._answer)
 
-    def forget(self, upto: int) -> None:
+    def delete(self, sequence: int) -> None:
+        """Remove one message, its bytes overwritten. Raises BadStore."""
+        self._run(self._js.delete_msg(STREAM, sequence), self._answer)
+
+    def release(self, upto: int) -> None:
         """Remove the messages up to and including `upto`. Raises BadStore while nobody is there.
 
         A request must never wait for the next connection: behind it these numbers may be of others.
@@ -174,23 +196,15 @@ class JetStream:
                     allow_direct=True,
                 )
             )
+        if faults := _faults(info.config):
+            await client.close()
+            raise BadConfiguration(
+                f"The stream {STREAM} at {self._address} may lose reports: it {', '.join(faults)}.",
+                f"Save what waits there, remove it (`nats stream rm {STREAM}`), and the next call "
+                "makes a sound one; or change its settings as docs/ingestion.md says.",
+            )
         self._limit = info.config.max_bytes or self._limit
         return client, js
-
-    async def _present(self) -> Any:
-        try:
-            await self._client.request(_PRESENT, b"", timeout=0.5)
-        except NatsError:  # nobody answers
-
-            async def answer(message: Any) -> None:
-                await message.respond(b"")
-
-            presence = await self._client.subscribe(_PRESENT, cb=answer)
-            await self._client.flush()  # only then does the broker ask us whether we are here
-            return presence
-        raise Busy(
-            f"Another consumer reads {self._address}.", "One is enough: its order is the lake's."
-        )
 
     async def _fetch(self, first: int, count: int) -> list[RawStreamMsg | None]:
         return await asyncio.gather(*(self._get(first + i) for i in range(count)))
@@ -231,8 +245,9 @@ class JetStream:
 class JetStreamReader:
     """Reads from the first message that the broker still has: what is in the lake is removed."""
 
-    def __init__(self, stream: JetStream) -> None:
+    def __init__(self, stream: JetStream, lease: Lease) -> None:
         self._stream = stream
+        self._lease = lease
         self._at = 0
         self._connection = stream.connections
         self.notices: list[str] = []
@@ -251,12 +266,25 @@ class JetStreamReader:
         Raises BadStore where it was connected anew since the reports were read: a broker that was
         killed may have lost the last of them, and given their numbers to others since.
         """
-        if self._connection != self._stream.connections:
+        if self._connection != self._stream.connections or self._stream.hold(self._lease):
             raise BadStore(
                 "The broker was away while reports were taken in: they are read once more.",
                 "Nothing is lost or doubled: the lake knows them.",
             )
-        self._stream.forget(sequence)
+        self._stream.release(sequence)
+
+    def forget(self, about: About) -> int:
+        """Have the broker overwrite and remove what matches; see `stream.Reader`."""
+        state, gone = self._stream.info().state, 0
+        for first in range(state.first_seq, state.last_seq + 1, _PIPELINE):
+            count = min(_PIPELINE, state.last_seq - first + 1)
+            for sequence, message in enumerate(self._stream.fetch(first, count), first):
+                if message is not None:
+                    delivery = _delivery(sequence, message)
+                    if about(delivery.meta, delivery.report):
+                        self._stream.delete(sequence)
+                        gone += 1
+        return gone
 
     def _read(self, reports: int, size: int) -> list[Delivery]:
         if self._connection != self._stream.connections:
@@ -264,6 +292,8 @@ class JetStreamReader:
         state = self._stream.info().state
         if state.last_seq < self._at:  # a broker that lost its disk counts anew
             self._at = 0
+        if state.last_seq > self._at and self._stream.hold(self._lease):
+            self._at = 0  # another consumer was here meanwhile
         at = max(self._at + 1, state.first_seq)
         found: list[Delivery] = []
         held = 0
@@ -276,6 +306,25 @@ class JetStreamReader:
                 self._at = at
                 at += 1
         return found
+
+
+def _faults(config: StreamConfig) -> list[str]:
+    """By what an existing stream would lose acknowledged reports, or could not be read."""
+    wrong = {
+        "keeps them in memory": config.storage != StorageType.FILE,
+        "lets the oldest go when it is full": config.discard != DiscardPolicy.NEW,
+        "drops what somebody has read": config.retention != RetentionPolicy.LIMITS,
+        f"holds {config.max_msgs} messages at most": (config.max_msgs or -1) > 0,
+        f"holds {config.max_msgs_per_subject} messages a subject at most": (
+            (config.max_msgs_per_subject or -1) > 0
+        ),
+        f"drops them after {config.max_age or 0:g} s": (config.max_age or 0) > 0,
+        "acknowledges nothing": bool(config.no_ack),
+        "lets nothing be removed": config.deny_delete or config.deny_purge or config.sealed,
+        "allows no direct reading (allow_direct)": not config.allow_direct,
+        f"does not take {SUBJECT}.>": f"{SUBJECT}.>" not in (config.subjects or []),
+    }
+    return [fault for fault, there in wrong.items() if there]
 
 
 def _packed(report: bytes, meta: Meta, largest: int, address: str) -> tuple[bytes, str]:

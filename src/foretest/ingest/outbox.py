@@ -41,7 +41,7 @@ class Outbox:
 
     def append(self, report: bytes, meta: Meta) -> Receipt:
         """Keep a report; see `stream.Stream`. A broker that is away only delays it."""
-        meta = meta.stamped()
+        meta = meta.stamped(self.level)
         self._broker.fits(report, meta)
         receipt = self._spool.append(report, meta)
         with suppress(BadStore, Busy):

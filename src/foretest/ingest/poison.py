@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from foretest.durable import atomic_write
+from foretest.durable import atomic_write, sync_upwards
 from foretest.errors import BadReport, StateNotFound
-from foretest.ingest.stream import UNKNOWN, Delivery, Meta, Stream, decode, encode
+from foretest.ingest.stream import UNKNOWN, About, Delivery, Meta, Stream, decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class PoisonFolder:
         }
         atomic_write(self.folder / f"{name}.report", delivery.report)
         atomic_write(self.folder / f"{name}.json", json.dumps(about, indent=1).encode())
+        sync_upwards(self.folder)
         return Poison(name, reason, delivery.meta, now, len(delivery.report))
 
     def list(self) -> list[Poison]:
@@ -66,8 +67,25 @@ class PoisonFolder:
         """
         poison, data = self.show(name)
         stream.append(data, poison.meta)
+        self._remove(poison.name)
+
+    def forget(self, about: About) -> int:
+        """Remove every report that matches; how many there were. Not while a consumer runs."""
+        gone = 0
+        for name in sorted({path.stem for path in self.folder.glob("*.*")}):
+            poison = self._read(name)
+            try:
+                data = (self.folder / f"{name}.report").read_bytes()
+            except FileNotFoundError:
+                data = b""
+            if about(poison.meta, data):
+                self._remove(name)
+                gone += 1
+        return gone
+
+    def _remove(self, name: str) -> None:
         for ending in (".json", ".report"):
-            (self.folder / f"{poison.name}{ending}").unlink(missing_ok=True)
+            (self.folder / f"{name}{ending}").unlink(missing_ok=True)
 
     def _read(self, name: str) -> Poison:
         path = self.folder / f"{name}.json"

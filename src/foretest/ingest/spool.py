@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from foretest.durable import lock, refused, sync_directory, write_text
+from foretest.durable import atomic_write, lock, sync_directory, sync_upwards, write_text
 from foretest.errors import BadReport, BadStore, Busy, ForetestError
-from foretest.ingest.frames import TOP, Damage, Frame, mark_of, pack, scan, top
+from foretest.ingest.frames import TOP, Damage, Frame, blanked, pack, scan
+from foretest.ingest.segments import (
+    DAMAGED,
+    Cursor,
+    Tail,
+    backlog,
+    chunk_of,
+    frames_of,
+    read_cursor,
+    recovered,
+    sizes_of,
+)
 from foretest.ingest.stream import (
     UNKNOWN,
+    About,
     Delivery,
     Level,
     Meta,
@@ -33,17 +45,6 @@ RETRY_AFTER = 2.0
 _PATIENCE = 30.0
 _PAUSE = 0.001
 _POLL = 0.02
-_ENDING = ".seg"
-_DAMAGED = ".damaged"
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Up to where the reader has given reports up."""
-
-    segment: str = ""
-    offset: int = 0
-    sequence: int = 0
 
 
 @dataclass(slots=True)
@@ -66,11 +67,13 @@ class Spool:
         self._waiting: list[_Ticket] = []
         self._mutex = threading.Lock()
         self._turn = threading.Lock()
-        self._tail: _Tail | None = None
+        self._tail: Tail | None = None
+        self._lasting = False
+        """Whether the folder and those above it were forced to disk."""
 
     def append(self, report: bytes, meta: Meta) -> Receipt:
         """Keep a report; see `stream.Stream`."""
-        ticket = _Ticket(encode(meta.stamped()), report)
+        ticket = _Ticket(encode(meta.stamped(self.level)), report)
         with self._mutex:
             self._waiting.append(ticket)
         with self._turn:  # whoever comes first writes for all who wait
@@ -90,15 +93,16 @@ class Spool:
             yield SpoolReader(self.folder)
 
     def status(self) -> Status:
-        cursor, sizes = read_cursor(self.folder), _sizes(self.folder)
-        waiting = sum(1 for name in sizes for _ in _frames(self.folder / name, cursor))
-        damaged = sorted(path.name for path in self.folder.glob(f"*{_DAMAGED}"))
+        cursor, sizes = read_cursor(self.folder), sizes_of(self.folder)
+        found = (frame for name in sizes for frame in frames_of(self.folder / name, cursor))
+        waiting = sum(not frame.blank for frame in found)
+        damaged = sorted(path.name for path in self.folder.glob(f"*{DAMAGED}"))
         notices = [f"{name} could not be read and was set aside in the spool." for name in damaged]
         return Status(
             f"spool:{self.folder}",
             self.level,
             waiting,
-            _backlog(sizes, cursor),
+            backlog(sizes, cursor),
             self.limit,
             tuple(notices),
         )
@@ -119,8 +123,8 @@ class Spool:
                     ticket.receipt, ticket.error = None, error
 
     def _write_locked(self, tickets: list[_Ticket]) -> None:
-        cursor, sizes = read_cursor(self.folder), _sizes(self.folder)
-        held = _backlog(sizes, cursor)
+        cursor, sizes = read_cursor(self.folder), sizes_of(self.folder)
+        held = backlog(sizes, cursor)
         tail = self._ready(cursor, sizes)
         taken: list[_Ticket] = []
         frames: list[bytes] = []
@@ -142,99 +146,27 @@ class Spool:
         for place, ticket in enumerate(taken):
             ticket.receipt = Receipt(first + place, self.level)
 
-    def _ready(self, cursor: Cursor, sizes: dict[str, int]) -> _Tail:
+    def _ready(self, cursor: Cursor, sizes: dict[str, int]) -> Tail:
         """The segment to append to: the last one, its torn end cut off, or a new one."""
         newest = max(sizes, default="")
         tail = self._tail
         if tail is None or tail.path.name != newest or tail.end != sizes[newest]:
             self.close()
-            tail = _recovered(self.folder, newest, cursor) if newest else None
+            tail = recovered(self.folder, newest, cursor) if newest else None
+            if tail and self.level is Level.POWER:  # whoever began it may have owed less
+                sync_directory(self.folder)
         # A segment shorter than what was read of it was truncated: the reader looks past it.
         lost = tail and cursor.segment == tail.path.name and cursor.offset > tail.end
         if tail is None or lost or tail.end >= SEGMENT:
             following = max(tail.next if tail else 1, cursor.sequence + 1)
             if tail is not None:
                 tail.close()
-            tail = _Tail.new(self.folder, following, self.level)
+            tail = Tail.new(self.folder, following, self.level)
         self._tail = tail
+        if self.level is Level.POWER and not self._lasting:
+            sync_upwards(self.folder)
+            self._lasting = True
         return tail
-
-
-@dataclass(slots=True)
-class _Tail:
-    """The segment that is appended to, open, as this process knows it."""
-
-    path: Path
-    handle: int
-    mark: bytes
-    end: int
-    next: int
-
-    @classmethod
-    def new(cls, folder: Path, sequence: int, level: Level) -> _Tail:
-        path = folder / f"{sequence:020d}{_ENDING}"
-        beginning = top()
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except OSError as error:
-            raise refused(path, error) from error
-        tail = cls(path, handle, mark_of(beginning), 0, sequence)
-        try:
-            tail.write(beginning, 0, level)
-        except BadStore:
-            tail.close()
-            with suppress(OSError):
-                path.unlink()
-            raise
-        if level is Level.POWER:
-            sync_directory(folder)
-        return tail
-
-    def write(self, data: bytes, reports: int, level: Level) -> None:
-        """Add bytes whole or not at all. Raises BadStore where the disk does not take them."""
-        left = memoryview(data)
-        at = self.end
-        try:
-            while left:
-                written = os.pwrite(self.handle, left, at)
-                at += written
-                left = left[written:]
-            if level is Level.POWER:
-                os.fsync(self.handle)
-        except OSError as error:
-            with suppress(OSError):  # what stays is torn, and cut off by whoever appends next
-                os.ftruncate(self.handle, self.end)
-            raise refused(self.path, error) from error
-        self.end = at
-        self.next += reports
-
-    def close(self) -> None:
-        os.close(self.handle)
-
-
-def _recovered(folder: Path, name: str, cursor: Cursor) -> _Tail | None:
-    """The last segment, opened by whoever holds the lock: a torn end was never acknowledged.
-
-    None where it has no usable beginning; it then lies aside for a person to look at.
-    """
-    path = folder / name
-    data = path.read_bytes()
-    try:
-        mark = mark_of(data)
-    except BadStore:
-        if len(data) < TOP:
-            path.unlink()
-        else:
-            path.replace(path.with_name(f"{name}{_DAMAGED}"))
-        return None
-    end, following = TOP, max(int(path.stem), cursor.sequence + 1)
-    for found in scan(data[TOP:], mark):
-        end = TOP + found.end
-        following = max(following, found.sequence + 1 if isinstance(found, Frame) else 0)
-    handle = os.open(path, os.O_RDWR)
-    if end < len(data):
-        os.ftruncate(handle, end)
-    return _Tail(path, handle, mark, end, following)
 
 
 class SpoolReader:
@@ -264,14 +196,46 @@ class SpoolReader:
             ),
         )
         self._ends = {s: c for s, c in self._ends.items() if s > sequence}
-        for name in _sizes(self._folder):
+        for name in sizes_of(self._folder):
             if name < cursor.segment:
                 (self._folder / name).unlink(missing_ok=True)
+
+    def forget(self, about: About) -> int:
+        """Put zeros in place of what matches; see `stream.Reader`."""
+
+        def meant(frame: Frame) -> bool:
+            return about(_meta(frame), frame.report)
+
+        gone = 0
+        with lock(self._folder / "append.lock", _PATIENCE, pause=_PAUSE):
+            for path in sorted(self._folder.glob(f"*{DAMAGED}")):
+                if about(UNKNOWN, path.read_bytes()):
+                    path.unlink()
+                    gone += 1
+            names = sorted(sizes_of(self._folder))
+            for name in names:
+                path = self._folder / name
+                with suppress(BadStore):  # without a beginning: producers set it aside
+                    _, found = blanked(path.read_bytes(), meant, partial(about, UNKNOWN))
+                    if found and name == names[-1]:
+                        self._begin_another(name)  # producers hold this one open
+                    if found:
+                        kept, found = blanked(path.read_bytes(), meant, partial(about, UNKNOWN))
+                        atomic_write(path, kept)
+                        gone += found
+        return gone
+
+    def _begin_another(self, newest: str) -> None:
+        """Have producers go on in a new segment."""
+        tail = recovered(self._folder, newest, read_cursor(self._folder))
+        if tail is not None:
+            tail.close()
+            Tail.new(self._folder, tail.next, Level.POWER).close()
 
     def _read(self, reports: int, size: int) -> list[Delivery]:
         found: list[Delivery] = []
         held = 0
-        names = [name for name in sorted(_sizes(self._folder)) if name >= self._at.segment]
+        names = [name for name in sorted(sizes_of(self._folder)) if name >= self._at.segment]
         for place, name in enumerate(names):
             sealed = place + 1 < len(names)  # a later one was there before this one is read
             for delivery in self._segment(name, size - held, sealed):
@@ -288,13 +252,14 @@ class SpoolReader:
         chunk = max(size, 1 << 20)
         while True:
             start = self._at.offset
-            mark, data, more = _chunk(self._folder / name, start, chunk)
+            mark, data, more = chunk_of(self._folder / name, start, chunk)
             if mark is None:
                 if sealed:
                     self.notices.append(f"{name} has no usable beginning; it is passed over.")
                 return
             for piece in scan(data, mark):
-                yield self._delivery(name, start, piece, data)
+                if (delivery := self._delivery(name, start, piece, data)) is not None:
+                    yield delivery
             if not more:
                 if sealed and self._at.offset < start + len(data):
                     self.notices.append(f"The end of {name} was cut off.")
@@ -302,7 +267,10 @@ class SpoolReader:
             if self._at.offset == start:
                 chunk *= 2
 
-    def _delivery(self, name: str, start: int, piece: Frame | Damage, data: bytes) -> Delivery:
+    def _delivery(
+        self, name: str, start: int, piece: Frame | Damage, data: bytes
+    ) -> Delivery | None:
+        """What a piece delivers; nothing where its content was removed for good."""
         expected = self._at.sequence + 1
         if isinstance(piece, Damage):
             self._move(name, start + piece.end, expected)
@@ -314,6 +282,8 @@ class SpoolReader:
                 "segment was truncated or removed."
             )
         self._move(name, start + piece.end, piece.sequence)
+        if piece.blank:
+            return None
         try:
             return Delivery(piece.sequence, decode(piece.meta), piece.report)
         except BadReport as error:
@@ -323,56 +293,8 @@ class SpoolReader:
         self._at = self._ends[sequence] = Cursor(name, offset, sequence)
 
 
-def read_cursor(folder: Path) -> Cursor:
-    """Up to where reports were given up. Raises BadStore where the file is damaged."""
+def _meta(frame: Frame) -> Meta:
     try:
-        said = json.loads((folder / "cursor.json").read_text("utf-8"))
-        return Cursor(str(said["segment"]), int(said["offset"]), int(said["sequence"]))
-    except FileNotFoundError:
-        return Cursor()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadStore(
-            f"{folder / 'cursor.json'} is damaged.",
-            "Delete it: reports that are in the lake already are known there.",
-        ) from error
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every segment by name, oldest first by name."""
-    try:
-        with os.scandir(folder) as entries:
-            return {e.name: e.stat().st_size for e in entries if e.name.endswith(_ENDING)}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise refused(folder, error) from error
-
-
-def _backlog(sizes: dict[str, int], cursor: Cursor) -> int:
-    """Bytes that nobody has given up yet, frames' heads included."""
-    total = 0
-    for name, size in sizes.items():
-        if name >= cursor.segment:
-            total += max(0, size - (cursor.offset if name == cursor.segment else TOP))
-    return total
-
-
-def _chunk(path: Path, start: int, size: int) -> tuple[bytes | None, bytes, bool]:
-    """The segment's mark, `size` bytes from `start` on (-1: all), and whether there are more."""
-    try:
-        with path.open("rb") as file:
-            mark = mark_of(file.read(TOP))
-            file.seek(start)
-            data = file.read(size)
-            return mark, data, os.fstat(file.fileno()).st_size > start + len(data)
-    except (FileNotFoundError, BadStore):
-        return None, b"", False
-
-
-def _frames(path: Path, cursor: Cursor) -> Iterator[Frame]:
-    if path.name < cursor.segment:
-        return
-    start = cursor.offset if path.name == cursor.segment else TOP
-    mark, data, _ = _chunk(path, start, -1)
-    if mark is not None:
-        yield from (piece for piece in scan(data, mark) if isinstance(piece, Frame))
+        return decode(frame.meta)
+    except BadReport:
+        return UNKNOWN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -30,6 +30,11 @@ class Level(StrEnum):
     """The machine's power cut as well: the bytes were forced to disk before the acknowledgement."""
 
 
+def highest(levels: Iterable[Level]) -> Level:
+    """The level that keeps every one of these promises."""
+    return Level.POWER if Level.POWER in levels else Level.PROCESS
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """What is known of a report besides its bytes."""
@@ -39,10 +44,13 @@ class Meta:
     """The file's name, for messages."""
     received_at: datetime | None = None
     """When the report was first taken in; None until a stream sets it."""
+    level: Level = Level.PROCESS
+    """What was promised when it was acknowledged: whoever takes it on owes the same."""
 
-    def stamped(self, now: datetime | None = None) -> Meta:
-        """The same with a moment of receipt, the one it has or else now."""
-        return self if self.received_at else replace(self, received_at=now or datetime.now(UTC))
+    def stamped(self, level: Level) -> Meta:
+        """The same with a moment of receipt, the one it has or else now, and at least `level`."""
+        moment = self.received_at or datetime.now(UTC)
+        return replace(self, received_at=moment, level=highest((self.level, level)))
 
 
 UNKNOWN = Meta(Origin())
@@ -84,6 +92,10 @@ class Status:
     notices: tuple[str, ...] = ()
 
 
+About = Callable[[Meta, bytes], bool]
+"""Whether a report is meant; of bytes that are no report anybody can read, the meta is UNKNOWN."""
+
+
 class Reader(Protocol):
     """The one consumer's end of a stream."""
 
@@ -97,6 +109,13 @@ class Reader(Protocol):
 
     def rewind(self) -> None:
         """Begin again with the first report that was not given up."""
+        ...
+
+    def forget(self, about: About) -> int:
+        """Remove the bytes of every report that matches, those given up too; how many there were.
+
+        The places of all others stay as they are. Raises BadStore or Busy where not all are gone.
+        """
         ...
 
     def acknowledge(self, sequence: int) -> None:
@@ -135,8 +154,9 @@ class Stream(Protocol):
 def identity(report: bytes, meta: Meta) -> str:
     """Names a report by what it says and what is said of it: sent twice, it is the same report.
 
-    The moment of receipt and the file's name are no part of it. The lake's own key (repository, run
-    id, attempt, shard) is final; this one only spares the stream what a producer sends again.
+    The moment of receipt, the level and the file's name are no part of it. The lake's own key
+    (repository, run id, attempt, shard) is final; this one only spares the stream what a producer
+    sends again.
     """
     origin = _origin(meta.origin)
     origin.pop("root", None)  # where the sender's checkout lay says nothing of the report
@@ -147,7 +167,12 @@ def identity(report: bytes, meta: Meta) -> str:
 def encode(meta: Meta) -> bytes:
     """The meta data as JSON."""
     moment = meta.received_at.isoformat() if meta.received_at else None
-    whole = {"name": meta.name, "received_at": moment, "origin": _origin(meta.origin)}
+    whole = {
+        "name": meta.name,
+        "received_at": moment,
+        "level": meta.level,
+        "origin": _origin(meta.origin),
+    }
     return json.dumps(whole, separators=(",", ":")).encode()
 
 
@@ -172,7 +197,8 @@ def decode(data: bytes) -> Meta:
             said["root"] = Path(said["root"])
         received = whole["received_at"]
         moment = datetime.fromisoformat(received) if received else None
-        return Meta(Origin(**said), str(whole["name"]), moment)
+        level = Level(whole.get("level", Level.PROCESS))
+        return Meta(Origin(**said), str(whole["name"]), moment, level)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadReport("A report came without usable meta data.", "Send it again.") from error
 
