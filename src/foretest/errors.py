@@ -117,3 +117,7 @@ class PeerUnavailable(ForetestError):
 
 class ClusterFailed(ForetestError):
     name = "cluster-failed"
+
+
+class TrackingFailed(ForetestError):
+    name = "tracking-failed"

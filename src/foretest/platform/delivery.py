@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,12 +23,16 @@ _REST = 5.0
 """Seconds of rest after a server did not answer."""
 _BATCH = 900
 """Metrics in one call; MLflow takes 1,000."""
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+"""Nothing is reported to MLflow's makers, and no bars are drawn into logs."""
 _REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"})
 """What MLflow answers to a record that it will never take."""
 
 
 def mlflow() -> Any:
-    """The library. Raises ExtraMissing where it is not installed."""
+    """The library, told to keep to itself. Raises ExtraMissing where it is not installed."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)  # read when it is imported; the user's own word wins
     try:
         import mlflow as library
     except ImportError as error:
@@ -151,7 +156,7 @@ class Courier:
                 folder = self.journal.files(record)
                 client.log_artifact(run_id, str(folder / record["file"]), record["below"] or None)
             case "model":
-                _log_model(client, run_id, record["name"], self.journal.files(record) / "model")
+                log_model(client, run_id, record["name"], self.journal.files(record) / "model")
             case "end":
                 client.set_terminated(run_id, record["status"], record["time"])
         return run_id
@@ -226,7 +231,8 @@ def _log_metrics(client: Any, run_id: str, batch: Iterable[Record]) -> None:
         client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
 
 
-def _log_model(client: Any, run_id: str, name: str, folder: Path) -> None:
+def log_model(client: Any, run_id: str, name: str, folder: Path) -> str:
+    """Upload a saved model as the output of a run; gives the id by which MLflow knows it."""
     experiment = client.get_run(run_id).info.experiment_id
     model = client.create_logged_model(experiment, name=name, source_run_id=run_id)
     client.log_model_artifacts(model.model_id, str(folder))
@@ -234,6 +240,7 @@ def _log_model(client: Any, run_id: str, name: str, folder: Path) -> None:
     output = mlflow().entities.LoggedModelOutput(model.model_id, 0)
     client.log_outputs(run_id, [output])
     client.set_tag(run_id, f"model.{name}", model.model_id)
+    return str(model.model_id)
 
 
 def _machine() -> Callable[[], Mapping[str, float]]:

@@ -7,6 +7,9 @@ foretest.
 from __future__ import annotations
 
 import json
+import logging
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from foretest.features.frame import FeatureFrame
 from foretest.models.contract import Model, predict
 from foretest.models.registry import read_model
 
+MODEL = "model.json"
 _ROWS = 5
 """Rows of an input example: enough to see what goes in."""
 
@@ -33,15 +37,20 @@ class Served:
         return predict(self.model, FeatureFrame(len(table), columns))
 
 
-def save(model: Model, example: FeatureFrame, folder: Path) -> None:
-    """Write `model` as a folder that `mlflow.pyfunc.load_model` reads."""
+def save(model: Model, example: FeatureFrame, folder: Path, beside: Iterable[Path] = ()) -> None:
+    """Write `model` as a folder that `mlflow.pyfunc.load_model` reads, with the files `beside` it.
+
+    Raises BadModel where the model does not read back as itself.
+    """
     from mlflow import pyfunc
     from mlflow.models import infer_signature
 
-    data = folder.parent / "model.json"
-    data.write_text(json.dumps(model.to_json()), encoding="utf-8")
-    table = as_table(example)
-    scores = predict(read_model(model.to_json()), example)
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+    table, written = as_table(example), json.dumps(model.to_json())
+    scores = predict(read_model(json.loads(written)), example)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    data = folder.parent / MODEL
+    data.write_text(written, encoding="utf-8")
     pyfunc.save_model(
         folder,
         loader_module=__name__,
@@ -51,6 +60,13 @@ def save(model: Model, example: FeatureFrame, folder: Path) -> None:
         pip_requirements=[f"foretest[engine]=={foretest.__version__}"],
     )
     data.unlink()
+    for path in beside:
+        shutil.copyfile(path, folder / path.name)
+
+
+def read(folder: Path) -> Model:
+    """The model that `save` wrote."""
+    return read_model(json.loads((folder / "data" / MODEL).read_text("utf-8")))
 
 
 def as_table(frame: FeatureFrame) -> Any:
