@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from foretest.cli.verbs import Verbs
 
-VERBS: tuple[str, ...] = ("job",)
+VERBS: tuple[str, ...] = (
+    "corpus",
+    "job",
+    "tracking",
+)
 
 command = Verbs(
     "foretest.cli.platform",

@@ -22,8 +22,12 @@ class Recipe:
     """SPDX name, as its licence file says at that commit."""
     install: tuple[str, ...] = ()
     pytest_args: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    """Which part of the suite is run; empty: all of it."""
     lag: int = 50
-    """Commits by which the lagged coverage is older."""
+    """Commits by which the lagged coverage is older; 0: none is taken."""
+    timeout: float = 300.0
+    """Seconds after which one run of the unchanged suite is given up."""
 
     @property
     def mirror(self) -> str:
