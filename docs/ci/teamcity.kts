@@ -69,12 +69,14 @@ fun BuildType.foretest() {
             scriptContent = """
                 set -eu
                 . "${'$'}VENV/bin/activate"
-                foretest record
+                status=0
+                foretest record || status=${'$'}?
                 foretest summary > foretest-summary.md || echo "Nothing was decided."
                 if [ "${'$'}{LEARN:-}" = true ]; then foretest learn --within 10m; fi
                 if [ "${'$'}DEFAULT_BRANCH" = true ]; then
                     foretest state push "${'$'}FORETEST_STATE" || echo "Nothing was learned yet."
                 fi
+                exit ${'$'}status
             """.trimIndent()
         }
     }

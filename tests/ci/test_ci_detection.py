@@ -196,6 +196,29 @@ CASES: dict[str, tuple[dict[str, str], dict[str, object]]] = {
         },
         {"commit": "", "request": "", "attempt": 1, "on_default_branch": True, "bases": ()},
     ),
+    "gitlab tag named like the default branch": (
+        {
+            "GITLAB_CI": "true",
+            "CI_COMMIT_TAG": "main",
+            "CI_COMMIT_REF_NAME": "main",
+            "CI_DEFAULT_BRANCH": "main",
+        },
+        {"branch": "", "default_branch": "main", "on_default_branch": False},
+    ),
+    "buildkite tag named like the default branch": (
+        {
+            "BUILDKITE": "true",
+            "BUILDKITE_TAG": "main",
+            "BUILDKITE_BRANCH": "main",
+            "BUILDKITE_PULL_REQUEST": "false",
+            "BUILDKITE_PIPELINE_DEFAULT_BRANCH": "main",
+        },
+        {"branch": "", "on_default_branch": False},
+    ),
+    "github tag": (
+        {"GITHUB_ACTIONS": "true", "GITHUB_REF_NAME": "main", "GITHUB_REF_TYPE": "tag"},
+        {"branch": "", "on_default_branch": False},
+    ),
     "bitbucket": (
         {
             "BITBUCKET_BUILD_NUMBER": "5",

@@ -122,6 +122,7 @@ def test_a_template_runs_over_several_commits(
 
     ran = machine.run(request)
     assert ran.status != 0, ran.text
+    assert not ran.failed_late
     assert "Pulled the state of" in ran.text
     assert "test_prices.py::test_tax" in ran.text
     assert " deselected" in ran.text
@@ -142,6 +143,59 @@ def test_a_template_runs_over_several_commits(
     assert "15 passed" in ran.text
     assert "Pushed the state of" in ran.text
     assert sorted(_runs(ran.workspace)) == ["1", "2", "3"]
+
+
+FAKES = {
+    "foretest": 'mkdir -p .foretest; echo "$*" >> "$COMMANDS"; if [ "$1" = "$FAILS" ]; then exit 1; fi',
+    "pytest": 'echo "pytest $*" >> "$COMMANDS"; if [ "$FAILS" = pytest ]; then exit 1; fi',
+}
+
+
+def _commands(machine: Machine, build: Build, fails: str = "", **variables: str) -> tuple[int, str]:
+    """Status of a build whose commands only say that they were called, and what they said."""
+    log = machine.folder / "commands"
+    log.write_text("")
+    machine.more = {"COMMANDS": str(log), "FAILS": fails, **variables}
+    return machine.run(build).status, log.read_text()
+
+
+@pytest.mark.parametrize("system", STEPS)
+def test_a_build_fails_where_its_tests_or_its_recording_do(
+    system: str, unlearnt: Project, tmp_path: Path
+) -> None:
+    machine = Machine(system, unlearnt, tmp_path / "ci", None, FAKES)
+    tip = unlearnt.git("rev-parse", "HEAD")
+    builds = {"": Build("night", tip, number=1), "pytest": Build("main", tip, number=2)}
+    for fails, build in {**builds, "record": Build("main", tip, number=3)}.items():
+        status, told = _commands(machine, build, fails)
+        assert bool(status) == bool(fails)
+        assert [line.split()[0] for line in told.splitlines()][-1] == "state", told
+        assert ("learn --within 10m" in told) == (build.kind == "night")
+        for command in ("pytest --foretest=observe", "record", "summary", "state push "):
+            assert told.count(command) == 1, command
+
+
+STRANGERS = {
+    "a fork's request": ("buildkite", "request", {"BUILDKITE_BRANCH": "main"}),
+    "a tag in Buildkite": ("buildkite", "main", {"BUILDKITE_TAG": "main"}),
+    "a tag in GitLab": ("gitlab", "main", {"CI_COMMIT_TAG": "main", "CI_COMMIT_BRANCH": ""}),
+    "learning on a branch": ("bitbucket", "night", {"BITBUCKET_BRANCH": "topic"}),
+    "a request to main": ("bitbucket", "request", {"BITBUCKET_BRANCH": "main"}),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_state_is_pushed_from_the_default_branch_alone(
+    name: str, unlearnt: Project, tmp_path: Path
+) -> None:
+    system, kind, variables = STRANGERS[name]
+    machine = Machine(system, unlearnt, tmp_path / "ci", None, FAKES)
+    unlearnt.git("branch", "topic")
+    tip = unlearnt.git("rev-parse", "HEAD")
+    status, told = _commands(machine, Build(kind, tip, tip), **variables)
+    assert status == 0
+    assert "record" in told
+    assert "state push" not in told
 
 
 def _history(project: Project) -> tuple[Build, Build, Build]:

@@ -10,6 +10,7 @@ TABLE = Table(
     deepen="Set `clone: depth: full`, at the top of the file or of the step.",
     commit=("BITBUCKET_COMMIT",),
     branch=("BITBUCKET_BRANCH",),
+    tag=("BITBUCKET_TAG",),
     request=("BITBUCKET_PR_ID",),
     target=("BITBUCKET_PR_DESTINATION_BRANCH",),
     bases=("BITBUCKET_PR_DESTINATION_COMMIT",),

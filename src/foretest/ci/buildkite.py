@@ -15,6 +15,7 @@ TABLE = Table(
     ),
     commit=("BUILDKITE_COMMIT",),
     branch=("BUILDKITE_BRANCH",),
+    tag=("BUILDKITE_TAG",),
     request=("BUILDKITE_PULL_REQUEST",),
     target=("BUILDKITE_PULL_REQUEST_BASE_BRANCH",),
     default_branch=("BUILDKITE_PIPELINE_DEFAULT_BRANCH",),

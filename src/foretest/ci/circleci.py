@@ -12,6 +12,7 @@ TABLE = Table(
     deepen="Add a step after `checkout`: `git fetch --unshallow || git fetch origin`.",
     commit=("CIRCLE_SHA1",),
     branch=("CIRCLE_BRANCH",),
+    tag=("CIRCLE_TAG",),
     request=("CIRCLE_PR_NUMBER", "CIRCLE_PULL_REQUEST"),
     run_id=("CIRCLE_BUILD_NUM", "CIRCLE_WORKFLOW_JOB_ID", "CIRCLE_WORKFLOW_ID"),
     job=("CIRCLE_JOB",),

@@ -73,6 +73,8 @@ class Table:
     deepen: str
     commit: Names = ()
     branch: Names = ()
+    tag: Names = ()
+    """Set where a tag is built: the branch that is named then is none, though spelled like one."""
     request: Names = ()
     target: Names = ()
     bases: Names = ()
@@ -102,7 +104,7 @@ def read(table: Table, environment: Environment) -> CiContext | None:
         system=table.system,
         deepen=table.deepen,
         commit=value(table.commit),
-        branch=plain_branch(value(table.branch)),
+        branch="" if value(table.tag) else plain_branch(value(table.branch)),
         request=value(table.request),
         target=target,
         bases=(*bases, f"origin/{target}") if target else bases,

@@ -39,6 +39,8 @@ def detect(environment: Environment) -> CiContext | None:
     name = environment.get("GITHUB_EVENT_NAME", "")
     event = _event(environment.get("GITHUB_EVENT_PATH", ""))
     context = replace(context, default_branch=_text(event, "repository", "default_branch"))
+    if environment.get("GITHUB_REF_TYPE", "") == "tag":
+        context = replace(context, branch="")
     if name.startswith("pull_request"):
         return _of_request(context, event, merged=name != "pull_request_target")
     if name == "merge_group":

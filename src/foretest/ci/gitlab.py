@@ -18,6 +18,7 @@ TABLE = Table(
         "CI_COMMIT_BRANCH",
         "CI_COMMIT_REF_NAME",
     ),
+    tag=("CI_COMMIT_TAG",),
     request=("CI_MERGE_REQUEST_IID", "CI_EXTERNAL_PULL_REQUEST_IID"),
     target=(
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME",

@@ -16,6 +16,7 @@ TABLE = Table(
     ),
     commit=("GIT_COMMIT",),
     branch=("CHANGE_BRANCH", "BRANCH_NAME", "GIT_LOCAL_BRANCH", "GIT_BRANCH"),
+    tag=("TAG_NAME",),
     request=("CHANGE_ID",),
     target=("CHANGE_TARGET",),
     previous=("GIT_PREVIOUS_SUCCESSFUL_COMMIT", "GIT_PREVIOUS_COMMIT"),
