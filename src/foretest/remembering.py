@@ -62,6 +62,8 @@ class Recorded:
     """What is to be raised, after all was recorded, where too few of them came back."""
     named: bool = False
     """Whether reports were named, rather than looked for where `pytest --foretest` leaves them."""
+    incomplete: int = 0
+    """Runs that were cut short, or whose report is damaged: more tests may have run."""
 
     def sentence(self) -> str:
         if not self.runs and self.known_already:
@@ -74,7 +76,8 @@ class Recorded:
             f"Recorded {_count(self.runs, 'run')}: {self.results:,} results, {self.failed:,} failed"
         )
         join = "" if self.joined is None else f"; {self.joined:.0%} of the selected tests came back"
-        return f"{told}{join}."
+        cut = f"; {self.incomplete:,} of them cut short or damaged" if self.incomplete else ""
+        return f"{told}{join}{cut}."
 
 
 def record(
@@ -121,6 +124,7 @@ def record(
         notices=tuple(notices),
         mismatch=mismatch,
         named=bool(reports),
+        incomplete=sum(not run.complete for run in runs) if fresh else 0,
     )
 
 

@@ -1,5 +1,6 @@
 """Ids and failures join over runs; what is impossible becomes unknown."""
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foretest.records import Configuration, Outcome, TestId, TestResult, TestRun
+from foretest.results import normalise
 from foretest.results.normalise import (
     clean,
     distinct,
@@ -111,3 +113,23 @@ def test_printed_traces_are_read() -> None:
     assert fingerprint_of_text("java.lang.AssertionError", "x", java.format(1)) == (
         fingerprint_of_text("java.lang.AssertionError", "x", java.format(7))
     )
+
+
+def test_many_attempts_of_one_test_are_numbered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held against numbers looked for one by one, and by the steps taken for very many."""
+    one = result("t.py::t")
+    drawn = random.Random(5)
+    told = [
+        replace(one, attempt=drawn.randint(1, 4), seconds=drawn.randint(0, 3)) for _ in range(99)
+    ]
+    slowly: dict[int, TestResult] = {}
+    for each in told:
+        while each.attempt in slowly and slowly[each.attempt] != each:
+            each = replace(each, attempt=each.attempt + 1)
+        slowly.setdefault(each.attempt, each)
+    assert list(number_attempts(told)) == list(slowly.values())
+    steps = []
+    monkeypatch.setattr(normalise, "replace", lambda r, **new: steps.append(r) or replace(r, **new))
+    many = [replace(one, seconds=float(number)) for number in range(3000)]
+    assert [r.attempt for r in number_attempts(many)] == list(range(1, 3001))
+    assert len(steps) == 2999

@@ -21,7 +21,7 @@ from foretest.errors import BadReport
 from foretest.history.rows import OWN, RunRows
 from foretest.records import Outcome, TestId, TestResult, TestRun
 from foretest.results import report as reports
-from foretest.results.normalise import clean
+from foretest.results.normalise import LONGEST, clean
 from foretest.results.read import Origin, placed
 
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
@@ -137,18 +137,28 @@ def _own(body: Sequence[dict[str, Any]]) -> dict[str, list[Any]] | None:
         }
     except KeyError:
         return None
+    if any("finished_at" in line for line in body):
+        return None
+    return sound(own)
+
+
+def sound(own: dict[str, list[Any]]) -> dict[str, list[Any]] | None:
+    """Columns by name as they are stored, none of them empty; None where any value is impossible.
+
+    `id`, or `unit` and `runner`, are texts; `parameters` are texts or None.
+    """
     kinds = {name: set(map(type, values)) for name, values in own.items()}
-    sound = (
-        kinds["id"] <= _TEXT
-        and kinds["outcome"] <= _TEXT
+    texts = kinds.keys() & {"id", "unit", "runner", "outcome"}
+    right = (
+        all(kinds[name] <= _TEXT for name in texts)
+        and kinds.get("parameters", _TEXT_OR_NONE) <= _TEXT_OR_NONE
         and kinds["seconds"] <= _NUMBER_OR_NONE
         and kinds["result_attempt"] <= _WHOLE
         and kinds["fingerprint"] <= _TEXT_OR_NONE
         and kinds["inclusion"] <= _NUMBER
         and _OUTCOMES.issuperset(own["outcome"])
-        and not any("finished_at" in line for line in body)
     )
-    if not sound or not _in_bounds(own):
+    if not right or not _in_bounds(own):
         return None
     if int in kinds["seconds"]:
         own["seconds"] = [None if value is None else float(value) for value in own["seconds"]]
@@ -162,7 +172,7 @@ def _in_bounds(own: dict[str, list[Any]]) -> bool:
     return (
         all(map(math.isfinite, set(seconds)))
         and min(seconds, default=0) >= 0
-        and max(seconds, default=0) < 1e300
+        and max(seconds, default=0) < LONGEST
         and min(own["result_attempt"]) >= 1
         and max(own["result_attempt"]) <= reports.ATTEMPTS
         and all(0.0 < value <= 1.0 for value in set(own["inclusion"]))

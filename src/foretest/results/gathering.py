@@ -51,6 +51,10 @@ def gather(
             else:
                 gathered.refused.append((path, error))
             continue
+        if not searched and not read.head.complete and read.ledger is not None and not read.ledger:
+            said = f"{path} holds no result that can be read: {' '.join(read.skipped)}"
+            gathered.refused.append((path, BadReport(said, "Write the report anew.")))
+            continue
         reads.append(read)
         gathered.notices.extend(read.skipped)
         unmatched += read.unmatched

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, Any
 
 from foretest.results.xmlstream import DamagedError, decoded
@@ -25,12 +26,29 @@ def items(file: IO[bytes], prefix: str) -> Iterator[Mapping[str, Any]]:
     import ijson  # type: ignore[import-untyped]
 
     source = _Limited(file)
-    try:
+    with _damage(ijson.JSONError):
         for item in ijson.items(source, prefix, use_float=True, buf_size=_CHUNK):
             source.since = 0
             if isinstance(item, Mapping):
                 yield item
-    except ijson.JSONError as error:
+
+
+def has_list(file: IO[bytes], prefix: str) -> bool:
+    """Whether there is a list at `prefix`. Raises DamagedError where the file is cut before it."""
+    import ijson
+
+    with _damage(ijson.JSONError):
+        events = ijson.basic_parse(_Limited(file), use_float=True, buf_size=_CHUNK)
+        parsed = ijson.parse(events)
+        return any(event == "start_array" and at == prefix for at, event, _ in parsed)
+
+
+@contextmanager
+def _damage(json_error: type[Exception]) -> Iterator[None]:
+    """Where JSON ends to be JSON, the document is damaged."""
+    try:
+        yield
+    except json_error as error:
         raise DamagedError(" ".join(str(error).split())[:200]) from error
     except (UnicodeDecodeError, RecursionError, ValueError, OverflowError) as error:
         raise DamagedError(f"no JSON: {' '.join(str(error).split())[:200]}") from error

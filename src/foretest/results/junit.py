@@ -20,6 +20,7 @@ from foretest.results.attempts import attempts_of, only_teardown, seconds_of
 from foretest.results.batch import Batch, Case, Entries, any_volatile, steady
 from foretest.results.dialects import bazel
 from foretest.results.dialects.contract import Dialect, Scene, Spelling, under
+from foretest.results.dialects.go import GOTESTSUM
 from foretest.results.dialects.java import JUNIT
 from foretest.results.dialects.javascript import JEST, MOCHA, PLAYWRIGHT, VITEST
 from foretest.results.dialects.native import CTEST, GTEST
@@ -41,7 +42,7 @@ def _file_or_class(scene: Scene, classname: str, file: str) -> str:
 
 OTHER = Dialect("junit", lambda _, __: True, _file_or_class)
 """Whoever else writes JUnit XML: a test is its file or class, and its name."""
-DIALECTS = (NEXTEST, JEST, VITEST, PLAYWRIGHT, MOCHA, GTEST, CTEST, PYTEST, JUNIT, OTHER)
+DIALECTS = (NEXTEST, JEST, VITEST, PLAYWRIGHT, MOCHA, GTEST, CTEST, GOTESTSUM, PYTEST, JUNIT, OTHER)
 """The first that tells a case as its own reads it."""
 
 _COUNT = re.compile(r"[0-9]{1,9}")

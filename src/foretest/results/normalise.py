@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -155,15 +156,49 @@ def number_attempts(results: Iterable[TestResult]) -> Iterator[TestResult]:
     further attempts, or two tests of one id: the later one takes the next free number, so that
     both stay visible.
     """
-    seen: dict[TestId, dict[int, TestResult]] = {}
+    firsts: dict[TestId, TestResult] = {}
+    several: dict[TestId, _Attempts] = {}
     for result in results:
-        attempts = seen.setdefault(result.test, {})
-        renumbered = result
-        while renumbered.attempt in attempts and attempts[renumbered.attempt] != renumbered:
-            renumbered = replace(renumbered, attempt=renumbered.attempt + 1)
-        if renumbered.attempt not in attempts:
-            attempts[renumbered.attempt] = renumbered
-            yield renumbered
+        count, first = len(firsts), firsts.setdefault(result.test, result)
+        if len(firsts) > count:
+            yield result
+            continue
+        attempts = several.get(result.test)
+        if attempts is None:
+            attempts = several[result.test] = _Attempts()
+            attempts.number(first)
+        number = attempts.number(result)
+        if number is not None:
+            yield result if number == result.attempt else replace(result, attempt=number)
+
+
+class _Attempts:
+    """Which numbers the attempts of one test have, found at once however many there are."""
+
+    def __init__(self) -> None:
+        self._next: dict[int, int] = {}
+        """From a number that is taken to one that may be free."""
+        self._places: dict[tuple[object, ...], list[int]] = {}
+        """The numbers under which the same was said, in order."""
+
+    def number(self, result: TestResult) -> int | None:
+        """Its number; None where one from its own up to the next free one says the same."""
+        said = (result.outcome, result.seconds, result.fingerprint, result.inclusion)
+        places, free = self._places.setdefault(said, []), self._free(result.attempt)
+        same = bisect_left(places, result.attempt)
+        if same < len(places) and places[same] < free:
+            return None
+        insort(places, free)
+        self._next[free] = free + 1
+        return free
+
+    def _free(self, number: int) -> int:
+        passed = []
+        while number in self._next:
+            passed.append(number)
+            number = self._next[number]
+        self._next.update(dict.fromkeys(passed, number))
+        return number
 
 
 def distinct(runs: Iterable[TestRun]) -> Iterator[TestRun]:

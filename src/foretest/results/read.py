@@ -25,6 +25,7 @@ from foretest.results.dialects.javascript import (
 )
 from foretest.results.dialects.native import CTEST_XML, GTEST_JSON
 from foretest.results.joining import Units
+from foretest.results.jsonstream import has_list
 from foretest.results.ledger import Ledger
 from foretest.results.normalise import clean, moment_of
 from foretest.results.xmlstream import DamagedError
@@ -112,7 +113,11 @@ def read_report(
     document = next((d for d in DOCUMENTS if _begins(d, begin)), None)
     if document is not None:
         reading = junit.Reading(began=_began(path))
-        return _read(path, origin, lambda file, _: _documented(document, file, origin), reading)
+        read = _read(path, origin, lambda file, _: _documented(document, file, origin), reading)
+        if document.listed and not read.ledger and not _lists(path, document.listed):
+            what = f"begins like a report of {document.runner}, but holds no `{document.listed}`"
+            raise BadReport(f"{path} {what}.", f"Give {KNOWN}.")
+        return read
     if begin.startswith(b"<"):
         return _junit(path, begin, units, origin)
     what = "is empty" if not head.strip() else "is of no format that foretest knows"
@@ -123,6 +128,14 @@ def _begins(document: Document, begin: bytes) -> bool:
     """XML may have a declaration and comments before its root, JSON begins at once."""
     found = document.begins.search(begin) if begin.startswith(b"<") else None
     return found is not None or document.begins.match(begin) is not None
+
+
+def _lists(path: Path, name: str) -> bool:
+    with path.open("rb") as file:
+        try:
+            return has_list(file, name)
+        except DamagedError:
+            return True  # cut before it may come: damaged, but of the format
 
 
 def _began(path: Path) -> datetime | None:
@@ -175,20 +188,21 @@ def _read(
     reading, ledger, skipped = reading or junit.Reading(), Ledger(), []
     with path.open("rb") as file:
         try:
-            for batch in batches_of(file, reading):
+            for batch in _sound(batches_of(file, reading)):
                 ledger.take(batch)
-        except (DamagedError, RecursionError) as damage:
+        except DamagedError as damage:
             place = f", after {ledger.last}" if ledger.last else ""
             skipped.append(f"{path.name} was read up to the first damage: {damage}{place}.")
     complete = not skipped
     skipped.extend(reading.notices)
     received = datetime.now(UTC)
     began = reading.began or datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    configuration = origin.configuration or report.here()
     head = TestRun(
-        run_id=origin.run_id or _content_id(path, origin.ci_run),
+        run_id=origin.run_id or _content_id(path, origin, configuration),
         repository=origin.repository,
         commit=origin.commit or origin.head,
-        configuration=origin.configuration or report.here(),
+        configuration=configuration,
         occurred_at=min(began, received),
         received_at=received,
         results=(),
@@ -200,7 +214,21 @@ def _read(
     return ReadReport(head, ledger, tuple(skipped), named=bool(origin.run_id))
 
 
-def _content_id(path: Path, ci_run: str) -> str:
+def _sound(read: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches; whatever an adapter stumbles over is damage, since reports are strangers'."""
+    try:
+        yield from read
+    except (DamagedError, MemoryError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise DamagedError(f"content of no known shape ({type(error).__name__}: {said})") from error
+
+
+def _content_id(path: Path, origin: Origin, configuration: Configuration) -> str:
+    """The same report of the same state and configuration is the same run."""
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:24]
-    return f"{ci_run or 'report'}-{digest}"
+        digest = hashlib.file_digest(file, "sha256")
+    place = (origin.commit, configuration.os, configuration.python, configuration.flags)
+    digest.update(repr(place).encode("utf-8", "backslashreplace"))
+    return f"{origin.ci_run or 'report'}-{digest.hexdigest()[:24]}"

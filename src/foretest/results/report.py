@@ -17,7 +17,7 @@ from urllib.parse import quote
 from foretest.durable import claim
 from foretest.errors import BadReport
 from foretest.records import Configuration, Outcome, TestId, TestResult, TestRun
-from foretest.results.normalise import number_attempts
+from foretest.results.normalise import in_zone, number_attempts, seconds_or_none
 
 FORMAT = "foretest-report"
 VERSION = 1
@@ -226,8 +226,7 @@ def header(path: Path | str, data: Mapping[str, Any] | None) -> TestRun:
         )
     try:
         place = data["configuration"]
-        started = datetime.fromisoformat(data["started_at"])
-        started = started.replace(tzinfo=UTC) if started.tzinfo is None else started
+        started = in_zone(datetime.fromisoformat(data["started_at"]))
         run = TestRun(
             run_id=_text(data["run_id"]),
             repository=_text(data["repository"]),
@@ -277,14 +276,11 @@ def _body(lines: Iterable[dict[str, Any]], notices: list[str]) -> tuple[list[Tes
 
 def _result(data: Mapping[str, Any]) -> TestResult:
     seconds = data.get("seconds")
-    seconds = None if seconds is None else float(seconds)
-    if seconds is not None and not 0 <= seconds < math.inf:
-        seconds = None
     inclusion = float(data.get("inclusion", 1.0))
     return TestResult(
         test=TestId.parse(_text(data["id"])),
         outcome=Outcome(data["outcome"]),
-        seconds=seconds,
+        seconds=None if seconds is None else seconds_or_none(float(seconds)),
         attempt=_attempt(data),
         fingerprint=_optional(data.get("fingerprint")),
         inclusion=inclusion if 0.0 < inclusion <= 1.0 else 1.0,

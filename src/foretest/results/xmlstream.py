@@ -18,6 +18,10 @@ _TOKEN_LIMIT = 16 << 20
 CHUNK = 1 << 16
 
 _DECLARED = re.compile(rb"<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
+_CODECS = re.compile(
+    r"ascii|utf-8|iso8859-\d+|cp\d+|mac-roman|koi8-[rtu]|gb2312|gbk|gb18030|big5|shift_jis|euc_(?:jp|kr)"
+)
+"""Encodings of text in which XML's own characters are ASCII's, as Python's registry calls them."""
 ILLEGAL = dict.fromkeys(
     [*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "\ufffd"
 )
@@ -143,8 +147,8 @@ def _encoding(head: bytes) -> str:
     declared = _DECLARED.match(head.removeprefix(codecs.BOM_UTF8))
     name = declared[1].decode() if declared else "utf-8"
     try:
-        codecs.getincrementaldecoder(name)
-        b"<".decode(name)  # refuses codecs that do not yield text, and encodings such as UTF-16
+        name = codecs.lookup(name).name
+        real = _CODECS.fullmatch(name) is not None and b"<".decode(name) == "<"
     except (LookupError, UnicodeError):
-        return "utf-8-sig"
-    return "utf-8-sig" if codecs.lookup(name).name == "utf-8" else name
+        real = False
+    return name if real and name != "utf-8" else "utf-8-sig"

@@ -108,3 +108,5 @@ class Document:
     begins: re.Pattern[bytes]
     cases: Callable[[IO[bytes], Files], Iterator[Case]]
     """Raises DamagedError where the file stops making sense."""
+    listed: str = ""
+    """The list without which JSON that begins like this is something else; empty for the rest."""

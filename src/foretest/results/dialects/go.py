@@ -1,14 +1,14 @@
-"""`go test -json`: lines of events; a test is its package's import path and its name."""
+"""Go: `go test -json`, lines of events, and JUnit XML; a test is its import path and its name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO
 
 from foretest.records import Outcome
 from foretest.results.batch import Attempt, Case
-from foretest.results.dialects.contract import Document, Files
+from foretest.results.dialects.contract import Dialect, Document, Files, Scene, Spelling
 from foretest.results.jsonstream import lines, number, text
 
 _VERDICTS = {"pass": Outcome.PASSED, "fail": Outcome.FAILED, "skip": Outcome.SKIPPED}
@@ -16,6 +16,7 @@ _OUTPUT_LIMIT = 8_000
 """Characters kept of what a running test printed."""
 _BROKEN = re.compile(r"FAIL\t(\S+) \[(.+ failed)\]")
 """How older versions of Go say among the JSON that a package does not build."""
+_FUNCTION = re.compile(r"(?:Test|Example|Fuzz|Benchmark)(?![a-z])")
 _MARKER = re.compile(r"^\s*(?:===|---) ")
 
 
@@ -76,6 +77,25 @@ def _package(
         yield Case(package, None, [Attempt(Outcome.ERROR, None, "", own, own)])
     failed.discard(package)
 
+
+def _tells(scene: Scene, case: Mapping[str, str]) -> bool:
+    """gotestsum and go-junit-report: a suite a package, called by its import path."""
+    classname = case.get("classname", "")
+    is_path = "/" in classname and scene.suite.get("name") == classname
+    return is_path and _FUNCTION.match(case.get("name", "")) is not None
+
+
+def _prefix(_: Scene, classname: str, __: str) -> str:
+    return f"{classname}::"
+
+
+def _split(name: str) -> Spelling:
+    """A package that does not build stands there as `TestMain`, and is the package itself."""
+    function, slash, subtest = name.partition("/")
+    return ("" if name == "TestMain" else function), subtest if slash else None
+
+
+GOTESTSUM = Dialect("go", _tells, _prefix, _split, marks="/M")
 
 _EVENT = rb'\{\s*"(?:Time|Action|ImportPath|Package)"\s*:'
 GO = Document("go", re.compile(_EVENT + rb"|FAIL\t\S+ \[[^\n]+\n" + _EVENT), cases)

@@ -181,8 +181,8 @@ def _mocha_cases(file: IO[bytes], files: Files) -> Iterator[Case]:
 def _mocha_attempts(test: Mapping[str, Any]) -> Iterator[Attempt]:
     """A test that is pending has no duration; how earlier attempts failed is not told."""
     seconds, error = number(test, "duration", 1e-3), inner(test, "err")
-    outcome = Outcome.FAILED if error else Outcome.PASSED
-    if seconds is None and not error:
+    outcome = Outcome.FAILED if test.get("err") else Outcome.PASSED
+    if seconds is None and outcome is Outcome.PASSED:
         outcome = Outcome.SKIPPED
     for _ in range(min(int(number(test, "currentRetry") or 0), 100)):
         yield Attempt(Outcome.FAILED)
@@ -190,7 +190,11 @@ def _mocha_attempts(test: Mapping[str, Any]) -> Iterator[Attempt]:
     yield Attempt(outcome, seconds, *said)
 
 
-JEST_JSON = Document("jest", re.compile(rb'\{\s*"numFailedTestSuites"'), _jest_cases)
-VITEST_JSON = Document("vitest", re.compile(rb'\{\s*"numTotalTestSuites"'), _jest_cases)
-PLAYWRIGHT_JSON = Document("playwright", re.compile(rb'\{\s*"config"\s*:'), _playwright_cases)
-MOCHA_JSON = Document("mocha", re.compile(rb'\{\s*"stats"\s*:'), _mocha_cases)
+JEST_JSON = Document("jest", re.compile(rb'\{\s*"numFailedTestSuites"'), _jest_cases, "testResults")
+VITEST_JSON = Document(
+    "vitest", re.compile(rb'\{\s*"numTotalTestSuites"'), _jest_cases, "testResults"
+)
+PLAYWRIGHT_JSON = Document(
+    "playwright", re.compile(rb'\{\s*"config"\s*:'), _playwright_cases, "suites"
+)
+MOCHA_JSON = Document("mocha", re.compile(rb'\{\s*"stats"\s*:'), _mocha_cases, "tests")

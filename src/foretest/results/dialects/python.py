@@ -19,7 +19,16 @@ def _tells(scene: Scene, case: Mapping[str, str]) -> bool:
     if scene.suite.get("name") == "pytest" or scene.root.get("name") == "pytest tests":
         return True
     classname = case.get("classname", "")
-    return _file(case).endswith(".py") or _MODULE.search(classname) is not None
+    if _file(case).endswith(".py"):
+        return True
+    return _MODULE.search(classname) is not None and not _of_java(scene, classname, case)
+
+
+def _of_java(scene: Scene, classname: str, case: Mapping[str, str]) -> bool:
+    """Packages of Java may be called like test modules; suites are classes there, tests methods."""
+    called = case.get("name", "").partition("[")[0]
+    named = scene.suite.get("name") == classname and classname.rpartition(".")[2][:1].isupper()
+    return named or called.endswith(")")
 
 
 def _file(case: Mapping[str, str]) -> str:
