@@ -85,6 +85,9 @@ class Config:
 
     quarantine: tuple[str, ...] = ()
     """Flaky tests whose failure fails no run for a while: `TEST until 2025-07-01: reason`."""
+    tracking: str = ""
+    """Where trainings are told of: `http://HOST:PORT` or `sqlite:///FILE` (MLflow); empty: nowhere.
+    `MLFLOW_TRACKING_URI` counts where nothing else is set."""
     datasets: str = ""
     """Folder that holds public data sets, each under its own name, for `foretest import`."""
 
@@ -113,6 +116,8 @@ def load_config(root: Path, environ: Mapping[str, str] | None = None) -> Config:
         table.update(_table(root / name, path))
     if environ.get("XDG_CACHE_HOME"):
         table.setdefault("cache", str(Path(environ["XDG_CACHE_HOME"], "foretest")))
+    if environ.get("MLFLOW_TRACKING_URI"):
+        table.setdefault("tracking", environ["MLFLOW_TRACKING_URI"])
     for field in fields(Config):
         value = environ.get(f"FORETEST_{field.name.upper()}")
         if value is not None and field.name != "root":

@@ -8,6 +8,8 @@ VERBS: tuple[str, ...] = (
     "corpus",
     "job",
     "tracking",
+    "compare",
+    "tune",
 )
 
 command = Verbs(
