@@ -1,17 +1,24 @@
 """`foretest ingest` from outside: what is said, and what a stranger's mistakes come to."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from foretest.cli.forget import command as forget_command
 from foretest.cli.ingest import command
-from foretest.errors import BadConfiguration, BadReport, StateNotFound
+from foretest.config import load_config
+from foretest.errors import BadConfiguration, BadReport, Busy, StateNotFound
 from foretest.history.lake import Lake
+from foretest.ingest.spool import Spool
+from foretest.remembering import record
 
 CASE = '<testcase classname="t" name="a"/>'
 JUNIT = f'<testsuites><testsuite name="pytest">{CASE}</testsuite></testsuites>'
@@ -80,6 +87,102 @@ def test_in_a_checkout_to_a_broker(checkout: Path, broker: Any) -> None:
     assert "1 runs with 1 results (1 set aside)" in said("run", *stream, "--drain").output
 
 
+def surefire(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        case = f'<testcase classname="org.acme.Case{i}Test" name="adds" time="0.5"/>'
+        suite = f'<testsuite name="org.acme.Case{i}Test" tests="1">{case}</testsuite>'
+        (folder / f"TEST-org.acme.Case{i}Test.xml").write_text(suite)
+
+
+@pytest.mark.parametrize("named", ["files", "folder", "pattern"])
+@pytest.mark.parametrize("run_id", ["R", ""])
+def test_many_files_are_one_run_and_none_is_lost(checkout: Path, named: str, run_id: str) -> None:
+    surefire(checkout / "target/reports", 5)
+    places = {
+        "files": [str(path) for path in sorted((checkout / "target/reports").iterdir())],
+        "folder": ["target"],
+        "pattern": ["target/**/TEST-*.xml"],
+    }[named]
+    kept = said("append", *places, *(("--run-id", run_id) if run_id else ()))
+    assert kept.output.count("kept as") == 1
+    assert "1 runs with 5 results" in said("run", "--drain").output
+    (run,) = Lake(checkout / ".foretest/lake").events("git.example/acme/shop")
+    assert {result.test.runner for result in run.results} == {"junit"}
+    assert run.run_id == run_id or not run_id
+    assert len({result.test.unit for result in run.results}) == 5
+
+
+def test_what_is_sent_equals_what_is_recorded(checkout: Path) -> None:
+    surefire(checkout / "target", 3)
+    config = load_config(checkout)
+    record(config, [Path("target")], run_id="R")
+    (recorded,) = Lake(checkout / ".foretest/lake").events("git.example/acme/shop")
+    said("append", "target", "--run-id", "R")
+    assert "1 known already" in said("run", "--drain").output
+    said("append", "target", "--run-id", "S")
+    said("run", "--drain")
+    (_, sent) = Lake(checkout / ".foretest/lake").events("git.example/acme/shop")
+    assert replace(sent, run_id="R", received_at=recorded.received_at) == recorded
+
+
+def test_paths_of_another_machine_are_placed_where_the_checkout_is(checkout: Path) -> None:
+    assertion = {"ancestorTitles": ["A"], "title": "b", "status": "passed", "duration": 5}
+    test = {"name": "/builds/app/src/a.test.js", "assertionResults": [assertion]}
+    jest = {"numFailedTestSuites": 0, "startTime": 1740830400000, "testResults": [test]}
+    (checkout / "jest.json").write_text(json.dumps(jest))
+    said("append", "jest.json")
+    (checkout / "src/a.test.js").unlink()  # the consumer need not have it
+    assert "1 runs with 1 results" in said("run", "--drain").output
+    (run,) = Lake(checkout / ".foretest/lake").events("git.example/acme/shop")
+    assert run.results[0].test.unit == "src/a.test.js::A b"
+
+
+def test_forgotten_wherever_it_waits(checkout: Path) -> None:
+    state, key = checkout / ".foretest", "git.example/acme/shop"
+    (checkout / "r.xml").write_text(JUNIT.replace('"a"', '"Zanzibar"'))
+    (checkout / "bad.txt").write_text("Zanzibar, junk")
+    said("append", "r.xml", "bad.txt", "--run-id", "taken-in")
+    said("append", "--repository-key", "h/o/other", "r.xml")
+    said("run", "--drain")
+    said("append", "r.xml", "--run-id", "waiting")
+    assert len(list((state / "states").iterdir())) == 2
+    told = CliRunner().invoke(forget_command, [key, "--yes"], catch_exceptions=False).output
+    assert "4 reports" in told  # three in the stream's file, and what had been set aside
+    assert "0 runs with 0 results" in said("run", "--drain").output
+    assert "0 reports are set aside" in said("status").output
+    assert len(list((state / "states").iterdir())) == 1
+    stream = b"".join(path.read_bytes() for path in (state / "stream").iterdir())
+    assert key.encode() not in stream
+    assert b"waiting" not in stream
+    lake = Lake(state / "lake").runs().collect()
+    assert lake["repository"].to_list() == ["h/o/other"]
+
+
+def test_a_repository_that_the_lake_never_held_is_refused_too(checkout: Path, broker: Any) -> None:
+    stream = ("--stream", broker.address)
+    said("append", *stream, "r.xml")
+    (outbox,) = (checkout / ".foretest/outbox").glob("*.seg")
+    kept = outbox.read_bytes()
+    arguments = ["git.example/acme/shop", "--yes", *stream]
+    told = CliRunner().invoke(forget_command, arguments, catch_exceptions=False).output
+    assert "The lake held no results of it; 2 reports" in told
+    outbox.write_bytes(kept)  # as an outbox elsewhere would have it, and send it again
+    broker.kill()
+    shutil.rmtree(checkout / "jetstream")  # else the broker knows that it had it
+    broker.start()
+    said("append", *stream, "--repository-key", "h/o/other", "r.xml")
+    drained = said("run", *stream, "--drain").output
+    assert "1 runs with 1 results (1 of a repository that was deleted)" in drained
+
+
+def test_forgetting_waits_for_no_consumer_that_runs(checkout: Path) -> None:
+    said("append", "r.xml")
+    with Spool(checkout / ".foretest/stream").reader(), pytest.raises(Busy):
+        CliRunner().invoke(forget_command, ["k", "--yes"], catch_exceptions=False)
+    assert "1 runs with 1 results" in said("run", "--drain").output
+
+
 def test_mistakes_are_told_before_anything_is_kept(here: Path) -> None:
     with pytest.raises(BadReport, match="--repository-key"):
         said("append", "r.xml")
@@ -87,7 +190,11 @@ def test_mistakes_are_told_before_anything_is_kept(here: Path) -> None:
         said("append", "--stream", "kafka", "--repository-key", "h/o/n", "r.xml")
     with pytest.raises(StateNotFound):
         said("poison", "show", "../../etc/passwd")
-    assert said("append", "missing.xml").exit_code == 2
+    with pytest.raises(BadReport, match="missing"):
+        said("append", "missing.xml")
+    (here / "empty.xml").write_text("<testsuites/>")
+    with pytest.raises(BadReport, match="no results"):
+        said("append", "--repository-key", "h/o/n", "empty.xml")
     assert "0 reports wait" in said("status").output
 
 

@@ -12,7 +12,8 @@ from foretest.cli.options import repository_option
 from foretest.config import Config, load_config
 
 if TYPE_CHECKING:
-    from foretest.ingest.stream import Level, Meta, Stream
+    from foretest.ingest.stream import Level, Stream
+    from foretest.results.read import Origin
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,12 +60,13 @@ def stream_options(function: F) -> F:
     "append",
     epilog="""\b
 Examples:
-  foretest ingest append build/reports/*.xml
+  foretest ingest append build/reports                    a folder: all files are one run
+  foretest ingest append "build/**/TEST-*.xml" --run-id "$CI_RUN"
   foretest ingest append --stream nats://ci:4222 --run-id "$CI_RUN" --attempt 2 report.xml
   foretest ingest append --repository-key github.com/acme/shop --commit "$SHA" report.xml
 """,
 )
-@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
 @stream_options
 @click.option("--repository-key", help="HOST/ORG/NAME (default: that of the repository here).")
 @click.option("--commit", help="The commit that was tested (default: HEAD).")
@@ -78,27 +80,23 @@ def append(
     repository: Path | None,
     **more: Any,
 ) -> None:
-    """Keep REPORTS; each is acknowledged by a line, and what was acknowledged is never lost."""
-    from foretest.errors import BadReport
+    """Keep REPORTS: files, folders, patterns; those of one run are joined.
+
+    Each run is acknowledged by a line, and what was acknowledged is never lost.
+    """
+    from foretest.ingest.producing import parcelled
 
     config, git = _place(repository)
-    meta = _meta(config, git, **more)
+    origin = _origin(config, git, **more)
+    sent = parcelled(reports, _known(config, git)(origin.repository), origin)
+    for notice in sent.notices:
+        click.echo(f"note: {notice}", err=True)
     opened, _ = _opened(config, stream, durability)
     try:
-        for path in reports:
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise BadReport(f"{path} cannot be read: {error.strerror}.") from error
-            said = meta(path)
-            if not said.origin.repository and not data.lstrip().startswith(b'{"format"'):
-                raise BadReport(
-                    f"{path} does not say which repository it belongs to, and here is none.",
-                    "Name it: --repository-key HOST/ORG/NAME.",
-                )
-            receipt = opened.append(data, said)
+        for one in sent.messages:
+            receipt = opened.append(one.report, one.meta)
             again = ", known already" if receipt.duplicate else ""
-            click.echo(f"{path} kept as {receipt.sequence} (level {receipt.level}{again})")
+            click.echo(f"{one.label} kept as {receipt.sequence} (level {receipt.level}{again})")
     finally:
         opened.close()
 
@@ -264,7 +262,7 @@ def _poison(repository: Path | None) -> Any:
     return PoisonFolder(_place(repository)[0].state / POISON)
 
 
-def _meta(
+def _origin(
     config: Config,
     git: bool,
     *,
@@ -273,13 +271,12 @@ def _meta(
     run_id: str | None,
     attempt: int | None,
     shard: str | None,
-) -> Callable[[Path], Meta]:
+) -> Origin:
     """What is known of every report of this call; a report of its own words wins."""
     from dataclasses import replace
 
     from foretest.changes.git import Repository
     from foretest.changes.git import repository_key as key_here
-    from foretest.ingest.stream import Meta
     from foretest.remembering import origin_of
     from foretest.results.read import Origin
     from foretest.results.report import here
@@ -289,12 +286,11 @@ def _meta(
         key = repository_key or key_here(config, repo)
         origin = origin_of(config, repo, key, commit, run_id)
         if key != key_here(config, repo):  # of another repository: what is checked out says nothing
-            origin = replace(origin, head=None)
+            origin = replace(origin, head=None, root=None)
     else:
         key = repository_key or config.repository
-        origin = Origin(key, commit, configuration=here(), run_id=run_id or "")
-    origin = replace(origin, attempt=attempt or origin.attempt, shard=shard or origin.shard)
-    return lambda path: Meta(origin, path.name)
+        origin = Origin(key, commit, configuration=here(), run_id=run_id or "", root=config.root)
+    return replace(origin, attempt=attempt or origin.attempt, shard=shard or origin.shard)
 
 
 def _known(config: Config, git: bool) -> Callable[[str], Any]:

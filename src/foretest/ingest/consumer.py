@@ -107,9 +107,9 @@ class Consumer:
 
     def _take(self, deliveries: Sequence[Delivery], totals: Totals) -> None:
         deleted = _deleted(self.lake)
-        kept = [d for d in deliveries if not deleted(repository_of(d.meta, d.report), d)]
+        kept = [d for d in deliveries if not deleted(d)]
         found = [(d, rows) for d in kept if (rows := self._read(d, totals)) is not None]
-        found = [(d, rows) for d, rows in found if not deleted(rows.run.repository, d)]
+        found = [(d, rows) for d, rows in found if not deleted(d, rows.run.repository)]
         totals.deleted += len(deliveries) - len(kept)
         read = [(d, rows) for d, rows in found if len(rows)]  # no result, nothing to keep
         batch: dict[RunKey, RunRows] = {}
@@ -166,14 +166,18 @@ class Consumer:
         self.say(f"{delivery.meta.name} was set aside as {name}: {reason}")
 
 
-def _deleted(lake: Lake) -> Callable[[str, Delivery], bool]:
-    """Whether a repository was deleted from the lake for good after a report of it was received."""
+def _deleted(lake: Lake) -> Callable[..., bool]:
+    """Whether a repository was deleted from the lake for good after a report of it was received.
+
+    Asked of a delivery and its repository, where that is known already.
+    """
     stones = {stone.repository: stone.moment for stone in lake.tombstones()}
     if not stones:
         return lambda *_: False
 
-    def deleted(repository: str, delivery: Delivery) -> bool:
-        moment, received = stones.get(hashed(repository)), delivery.meta.received_at
+    def deleted(delivery: Delivery, repository: str = "") -> bool:
+        key = repository or repository_of(delivery.meta, delivery.report)
+        moment, received = stones.get(hashed(key)), delivery.meta.received_at
         return moment is not None and received is not None and received <= moment
 
     return deleted

@@ -1,4 +1,4 @@
-"""From a delivery to rows: by column where possible, else by the readers of every report."""
+"""From a delivery to rows: as it was read already, by column, else as every report is read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from foretest.errors import BadReport
 from foretest.history.rows import RunRows, as_rows
 from foretest.ingest.columns import Columns
+from foretest.ingest.parcels import is_parcel, unpacked
 from foretest.ingest.stream import Delivery
 from foretest.results import report as reports
 from foretest.results.read import read_report
@@ -45,8 +46,11 @@ class DeliveryReader:
         """
         if delivery.problem:
             raise BadReport(delivery.problem, "Send the report again.")
-        rows = self._columns.read(delivery.report, delivery.meta.origin)
         notices: tuple[str, ...] = ()
+        if is_parcel(delivery.report):
+            rows: RunRows | None = unpacked(delivery.report)
+        else:
+            rows = self._columns.read(delivery.report, delivery.meta.origin)
         if rows is None:
             rows, notices = self._slowly(delivery)
         if not rows.run.repository:
