@@ -14,7 +14,7 @@ from foretest.models.formula import Formula
 from foretest.training.examples import Example
 from foretest.training.fit import Recipe, Rows, rows_of
 
-ROUNDS, STEP = 300, 25
+ROUNDS, STEP = 250, 25
 """Boosting rounds of a trial at most, and after how many of them it reports."""
 FOLDS = 3
 LOSS = "loss"

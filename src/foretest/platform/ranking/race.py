@@ -11,6 +11,7 @@ from foretest.platform.cluster import connect, ray
 from foretest.platform.ranking.contenders import SHIPPED, Contender, crossed
 from foretest.replay.compare import as_lines, compare_verdicts
 from foretest.replay.judge import ALL, UNTOUCHED, Setting, judge
+from foretest.replay.metrics import SHARES
 from foretest.replay.strategies import OURS, STRATEGIES, by_model
 from foretest.replay.table import Verdict, as_text, tabulate
 from foretest.training.pool import Pool, Taught
@@ -76,19 +77,31 @@ def race(
         for name, lesson in taught.items()
     ]
     parts: list[list[Verdict]] = spread(
-        _judged, jobs, lambda done: progress("Judging", done, len(jobs))
+        lambda job: verdicts_of(*job), jobs, lambda done: progress("Judging", done, len(jobs))
     )
     return [verdict for part in parts for verdict in part]
 
 
-def _judged(job: tuple[Taught, Mapping[str, Model]]) -> list[Verdict]:
-    (lesson, age), models = job
+def verdicts_of(taught: Taught, models: Mapping[str, Model]) -> list[Verdict]:
+    """Verdicts of some models and the references on one repository."""
+    lesson, age = taught
     strategies = {
         **{name: STRATEGIES[name] for name in REFERENCES},
         **{name: by_model(model) for name, model in models.items()},
     }
     setting = Setting(freshness=age, strategies=strategies)
     return list(judge(lesson.trials, lesson.store, setting).verdicts)
+
+
+def metrics_of(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """`slice/strategy/figure` of every line; all are shares."""
+    found = {}
+    for line in tabulate(verdicts, SHIPPED):
+        name = f"{line.slice}/{line.strategy}"
+        found[f"{name}/first failure"] = line.first.mean
+        for share, caught in zip(SHARES, line.caught, strict=True):
+            found[f"{name}/caught at {share:.0%}".replace("%", " percent")] = caught.mean
+    return found
 
 
 def told(verdicts: Sequence[Verdict], entrants: Sequence[Contender]) -> Iterator[str]:

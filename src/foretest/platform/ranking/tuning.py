@@ -137,6 +137,7 @@ def search(
                 mode="min",
                 num_samples=trials,
                 max_concurrent_trials=at_once,
+                reuse_actors=True,
                 **SEARCHES[name](seed),
             ),
             run_config=t.RunConfig(
@@ -158,13 +159,13 @@ def _trainable() -> Any:
         """One point of the space, grown STEP rounds a report."""
 
         def setup(self, config: Space, folds: Sequence[Fold]) -> None:
-            self.boosting, self.spent = Boosting(folds, config), 0.0
+            self.boosting = Boosting(folds, config)
 
         def step(self) -> dict[str, float]:
             began = time.process_time()
             loss = self.boosting.grow(STEP)
-            self.spent = time.process_time() - began
-            return {LOSS: loss, CPU: self.spent, "rounds": self.boosting.rounds}
+            spent = time.process_time() - began
+            return {LOSS: loss, CPU: spent, "rounds": self.boosting.rounds}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             self.boosting.save(Path(checkpoint_dir))
@@ -173,8 +174,8 @@ def _trainable() -> Any:
             self.boosting.load(Path(checkpoint))
 
         def reset_config(self, new_config: Space) -> bool:
-            """A trial of a population goes on with other settings; its trees stay."""
-            self.boosting.config = dict(new_config)
+            """Begin anew with other settings; a population's heir then loads its trees."""
+            self.boosting = Boosting(self.boosting.folds, new_config)
             return True
 
     return Trial
