@@ -23,6 +23,7 @@ _TYPES = {
     pl.Int64: "long",
     pl.Float64: "double",
     pl.Boolean: "boolean",
+    pl.Binary: "binary",
     pl.Datetime: "timestamp",
 }
 

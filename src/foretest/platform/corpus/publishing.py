@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,14 @@ import polars as pl
 
 from foretest.durable import atomic_write
 from foretest.errors import BadStore
+from foretest.lab.labels import Case
 from foretest.platform.corpus.facts import names_in, read_facts
 from foretest.platform.lineage import digest_of
 
 if TYPE_CHECKING:
     from foretest.history.shelf import Shelf
 
-CASES, FILES = "corpus_cases", "corpus_files"
+CASES, FAILURES, FILES = "corpus_cases", "corpus_failures", "corpus_files"
 _CASES: Mapping[str, pl.DataType] = {
     "repository": pl.String(),
     "case_id": pl.String(),
@@ -27,11 +28,16 @@ _CASES: Mapping[str, pl.DataType] = {
     "author_time": pl.Int64(),
     "faulty": pl.Boolean(),
     "broken": pl.String(),
-    "failed": pl.List(pl.String()),
-    "untouched": pl.List(pl.String()),
     "ran": pl.Int64(),
 }
-"""For questions about the corpus; `ran` is null where the whole suite ran."""
+"""For questions about the corpus; `ran`: how many units ran, null for the whole suite."""
+_FAILURES: Mapping[str, pl.DataType] = {
+    "repository": pl.String(),
+    "case_id": pl.String(),
+    "unit": pl.String(),
+    "untouched": pl.Boolean(),
+}
+"""Every failing row."""
 _FILES: Mapping[str, pl.DataType] = {
     "repository": pl.String(),
     "name": pl.String(),
@@ -62,7 +68,9 @@ def publish(facts: Path, shelf: Shelf) -> Published:
     version, names = digest_of(facts), names_in(facts)
     new = 0
     for part, name in enumerate(names):
-        shelf.add(CASES, _cases(facts, name), version, part)
+        cases = list(read_facts(facts, name))
+        shelf.add(CASES, _cases(name, cases), version, part)
+        shelf.add(FAILURES, _failures(name, cases), version, part)
         new += bool(shelf.add(FILES, _files(facts, name), version, part))
     return Published(version, len(names), new)
 
@@ -83,17 +91,26 @@ def fetch(shelf: Shelf, version: str, facts: Path) -> list[str]:
     return names_in(facts)
 
 
-def _cases(facts: Path, name: str) -> pl.DataFrame:
+def _cases(name: str, cases: Sequence[Case]) -> pl.DataFrame:
     rows = [
         (
             *(name, case.case_id, case.source.value, case.commit, case.undone_commit),
             *(int(case.author_time), case.faulty, case.broken),
-            *(list(case.failed), list(case.untouched)),
             None if case.ran is None else len(case.ran),
         )
-        for case in read_facts(facts, name)
+        for case in cases
     ]
     return pl.DataFrame(rows, schema=dict(_CASES), orient="row")
+
+
+def _failures(name: str, cases: Sequence[Case]) -> pl.DataFrame:
+    rows = [
+        (name, case.case_id, unit, unit in untouched)
+        for case in cases
+        for untouched in (frozenset(case.untouched),)
+        for unit in case.failed
+    ]
+    return pl.DataFrame(rows, schema=dict(_FAILURES), orient="row")
 
 
 def _files(facts: Path, name: str) -> pl.DataFrame:

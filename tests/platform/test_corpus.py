@@ -1,0 +1,202 @@
+"""The corpus: a repository mined and gone on with, what a broken one does, account and lake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from foretest.cli.main import main
+from foretest.durable import write_text
+from foretest.errors import BadConfiguration, BadStore
+from foretest.history.shelf import Shelf
+from foretest.lab.labels import Candidate
+from foretest.platform.corpus.account import account, as_lines, closing_lines, until
+from foretest.platform.corpus.facts import read_evidence, read_facts
+from foretest.platform.corpus.fleet import Standing, by_need, estimate, mine_all, rows_of, spelled
+from foretest.platform.corpus.mining import FAILURE, Order, Row
+from foretest.platform.corpus.place import EVERY, mixed, sometimes_all
+from foretest.platform.corpus.publishing import fetch, publish
+from foretest.platform.corpus.recipes import Recipe, read_recipes
+from foretest.platform.lineage import digest_of
+from foretest.records import Change, Source
+
+SOURCE = "def low(a, b):\n    return a if a < b else b\n\n\ndef double(a):\n    return a * 2\n"
+TESTS = """\
+from small import double, low
+
+
+def test_low():
+    assert low(1, 2) == 1 and low(2, 1) == 1
+
+
+def test_double():
+    assert double(3) == 6
+"""
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three commits, of which the last two each mended a function."""
+    root = tmp_path_factory.mktemp("origin") / "small"
+    root.mkdir()
+
+    def git(*args: str) -> None:
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", str(root), *who, *args], check=True, capture_output=True)
+
+    git("init", "-q", "-b", "main")
+    double_wrong = SOURCE.replace("a * 2", "a + 2")
+    for source in (double_wrong.replace("a < b", "a > b"), double_wrong, SOURCE):
+        write_text(root / "small.py", source)
+        write_text(root / "test_small.py", TESTS)
+        git("add", "-A")
+        git("commit", "-q", "-m", "a change")
+    return root
+
+
+@pytest.fixture(scope="module")
+def recipe(origin: Path) -> Recipe:
+    return Recipe("small", str(origin), "HEAD", "MIT", lag=1)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Order]:
+    """A scratch directory whose environments are this one: nothing is installed."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # quicker
+    scratch = tmp_path / "scratch"
+
+    def order(name: str) -> Order:
+        python = scratch / name / "venv" / "bin" / "python"
+        write_text(python, f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        write_text(scratch / name / "installed", "pytest\ncoverage>=7.6")
+        return Order(scratch, minutes=1.0, faults=2)
+
+    return order
+
+
+def test_mining_goes_on_where_it_was_left_and_a_broken_repository_stops_nothing(
+    recipe: Recipe, prepared: Callable[[str], Order], tmp_path: Path
+) -> None:
+    order, facts = prepared("small"), tmp_path / "facts"
+    broken = replace(recipe, name="broken", url=str(tmp_path / "nothing"))
+    seen: list[Standing] = []
+    rows = mine_all([broken, recipe], order, facts, seen.append, here=True)
+    assert [(row.name, bool(row.error)) for row in rows] == [("broken", True), ("small", False)]
+    assert "clone" in rows[0].error
+    assert (order.scratch / "broken" / FAILURE).read_text("utf-8").startswith("Traceback")
+
+    cases = list(read_facts(facts, "small"))
+    real = {case.failed for case in cases if case.source is Source.UNDONE}
+    assert real == {("test_small.py::test_low",), ("test_small.py::test_double",)}
+    assert sum(case.source is Source.FAULT for case in cases) == 2
+    for kind in ("fresh coverage", "lagged coverage"):
+        held = read_evidence(facts, "small", kind)
+        assert held is not None
+        assert set(held[0].tests) == {"test_small.py::test_low", "test_small.py::test_double"}
+
+    version = digest_of(facts)
+    (again,) = mine_all([recipe], order, facts, seen.append, here=True)
+    assert (again.tried, again.error, digest_of(facts)) == (0, "", version)
+    assert rows_of(order.scratch)["small"] == again
+    assert seen[-1].seconds_left == 0.0
+
+    found = account(facts, order.scratch)
+    assert (found.total.undone, found.total.faulty, found.total.faults) == (2, 2, 2)
+    assert [row.name for row in found.failures] == ["broken"]
+    said = "\n".join(as_lines(found))
+    assert f"facts:{version}" in said
+    assert "failed: broken:" in said
+    assert "1 of 2 failed." in list(closing_lines(rows))[-1]
+
+
+def test_after_the_end_nothing_is_begun(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    order = Order(tmp_path / "scratch", until=1.0)
+    (row,) = mine_all([recipe], order, tmp_path / "facts", lambda _: None, here=True)
+    assert (row.stage, row.error) == ("not begun", "")
+    assert list((tmp_path / "scratch").iterdir()) == [tmp_path / "scratch" / "rows.jsonl"]
+
+
+def test_the_lake_gives_back_every_byte(tmp_path: Path) -> None:
+    facts = Path(__file__).parents[2] / "proof" / "cases"
+    if not facts.exists():
+        pytest.skip("the kept facts are not here")
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in (*facts.glob("glom.*"), *facts.glob("h11.*")):
+        (few / path.name).write_bytes(path.read_bytes())
+    shelf = Shelf(tmp_path / "shelf")
+    first, second = publish(few, shelf), publish(few, shelf)
+    assert (first.repositories, first.new, second.new) == (2, 2, 0)
+    assert fetch(shelf, first.version, tmp_path / "back") == ["glom", "h11"]
+    assert digest_of(tmp_path / "back") == digest_of(few) == first.version
+    with pytest.raises(BadStore, match="does not hold all of version 0000"):
+        fetch(shelf, "0000", tmp_path / "other")
+
+
+def _candidate(name: str) -> Candidate:
+    return Candidate(name, Source.UNDONE, "c" * 40, b"")
+
+
+def test_faults_are_one_try_in_four_while_there_are_any() -> None:
+    undone = [_candidate(f"u{i}") for i in range(9)]
+    faults = [_candidate(f"f{i}") for i in range(2)]
+    names = [candidate.case_id for candidate in mixed(undone, faults)]
+    assert sorted(names) == sorted(candidate.case_id for candidate in (*undone, *faults))
+    assert [i + 1 for i, name in enumerate(names) if name[0] == "f"] == [EVERY, 2 * EVERY]
+    assert [c.case_id for c in mixed([], faults)] == ["f0", "f1"]
+
+
+def test_a_tenth_of_a_slow_suites_cases_run_in_full_and_always_the_same() -> None:
+    def few(change: Change, candidate: Candidate) -> Mapping[str, float]:
+        return {"t": 0.5}
+
+    choose = sometimes_all(few)
+    change = Change(files=(), base="", head="") if False else None
+    drawn = [choose(change, _candidate(f"u{i}")) is None for i in range(2000)]  # type: ignore[arg-type]
+    assert 0.08 < sum(drawn) / len(drawn) < 0.12
+    assert drawn == [choose(change, _candidate(f"u{i}")) is None for i in range(2000)]  # type: ignore[arg-type]
+
+
+def test_what_is_left_goes_by_what_was_needed() -> None:
+    order = Order(Path(), minutes=2.0)
+    assert estimate([], [], 3, order, 1) == 360.0
+    assert estimate([10.0, 30.0], [Row("a", seconds=5.0)], 5, order, 2) == (2 * 20 + 15) / 2
+    assert [spelled(s) for s in (5, 600, 12_000)] == ["5 s", "10 min", "3 h 20 min"]
+
+
+def test_a_moment_is_the_next_of_its_kind() -> None:
+    noon = until("2025-07-01T12:00")
+    assert until("12:30", noon) == noon + 1800
+    assert until("11:00", noon) == noon + 23 * 3600
+    with pytest.raises(ValueError, match="noon"):
+        until("noon")
+
+
+def test_who_has_least_comes_first(recipe: Recipe) -> None:
+    facts = Path(__file__).parents[2] / "proof" / "cases"
+    if not facts.exists():
+        pytest.skip("the kept facts are not here")
+    rich = replace(recipe, name="boltons")
+    assert by_need([rich, recipe], facts) == [recipe, rich]
+
+
+def test_recipes_are_sound() -> None:
+    recipes = read_recipes()
+    assert len({recipe.url for recipe in recipes}) == len(recipes)
+    assert all(recipe.licence and len(recipe.commit) >= 7 for recipe in recipes)
+    with pytest.raises(BadConfiguration, match="no-such"):
+        read_recipes(names=["no-such"])
+
+
+def test_the_verb_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["platform", "corpus", "--until", "noon", "--names", "click"]) == 2
+    assert "neither HH:MM" in capsys.readouterr().err
+    assert main(["platform", "corpus", "--names", "no-such"]) == 2
+    assert "No recipe for no-such." in capsys.readouterr().err
