@@ -1,6 +1,7 @@
 """How well durations are forecast, and what that does to shards: PyTorch's weekly times.
 
     python -m bench.durations [--data FOLDER]
+    python -m bench.durations sums [--data FOLDER]      whole runs alone
 
 Walks forward in time: each week is forecast from the weeks before, by the state that `foretest
 record` keeps and the function that selection reads. The references' parameters are chosen on the
@@ -222,6 +223,14 @@ def calibrated(told: Sequence[Week], method: Callable[[Floats], Floats]) -> dict
 
 
 Said = Callable[[Week], Floats]
+ALLOWED: dict[str, Callable[[Floats, Floats], float]] = {
+    "sum of p50": lambda usual, _: float(usual.sum()),
+    "p90 of the sum, were tests slow independently": lambda usual, high: float(
+        usual.sum() + np.sqrt(((high - usual) ** 2).sum())
+    ),
+    "sum of p90, as if slow together: the budget's": lambda _, high: float(high.sum()),
+}
+"""What a run may take, from the forecasts of its tests."""
 
 
 def point_lines(every: Sequence[Week], told: Sequence[Week], table: Table) -> Iterator[str]:
@@ -312,6 +321,20 @@ def new_lines(told: Sequence[Week], table: Table) -> Iterator[str]:
         yield f"{label:24s} {ours:28s} {theirs:28s}"
 
 
+def sum_lines(told: Sequence[Week], table: Table) -> Iterator[str]:
+    """Whole runs: how many last no longer than is said of them, and how much that allows."""
+    judged = [week for week in told if int(week.known.sum()) >= LEAST]
+    yield f"{len(judged):,} runs of at least {LEAST} files known before, by the sum of their times"
+    yield f"{'':50s} {'runs within':28s} allowed, as a multiple of what they took"
+    for name, allowed in ALLOWED.items():
+        said = [(w, allowed(w.typical[w.known], w.high[w.known])) for w in judged]
+        took = [float(w.took[w.known].sum()) for w in judged]
+        pairs = list(zip(said, took, strict=True))
+        within = table.ratio([(w.configuration, float(t <= s), 1.0) for (w, s), t in pairs])
+        size = table.ratio([(w.configuration, s, t) for (w, s), t in pairs])
+        yield f"{name:50s} {within:28s} {size}"
+
+
 def zero_lines(told: Sequence[Week], table: Table) -> Iterator[str]:
     def after(week: Week) -> NDArray[np.bool_]:
         return week.known & (week.ring[:, -1] == 0)
@@ -366,8 +389,10 @@ def shard_lines(told: Sequence[Week], table: Table) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.durations", description=__doc__.splitlines()[0])
     folder = load_config(Path.cwd()).datasets
+    parser.add_argument("what", nargs="?", choices=("table", "sums"), default="table")
     parser.add_argument("--data", type=Path, default=Path(folder or ".") / "pytorch")
-    every = list(weeks(read_times(parser.parse_args().data)))
+    asked = parser.parse_args()
+    every = list(weeks(read_times(asked.data)))
     told = [week for week in every if week.at >= CHOSEN_ON]
     table = Table(told)
     counts = sum(int(week.known.sum()) for week in told)
@@ -375,6 +400,9 @@ def main() -> None:
         f"weeks {CHOSEN_ON + 1} to {told[-1].at + 1}, {len(told):,} runs of "
         f"{len({w.configuration for w in told})} configurations, {counts:,} durations known before"
     )
+    print("\n".join(("", *sum_lines(told, table))), flush=True)
+    if asked.what == "sums":
+        return
     for part in (
         point_lines(every, told, table),
         high_lines(every, told, table),

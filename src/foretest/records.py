@@ -228,6 +228,13 @@ class Choice:
     """A short sentence in the user's words."""
     likelihood: float | None = None
     """P(the test fails | the change breaks something), 0..1; None where nothing tells it."""
+    seconds_high: float | None = None
+    """What it stays below in nine runs of ten; None where no run was recorded."""
+
+    @property
+    def seconds_counted(self) -> float:
+        """What it takes of a budget in seconds, which has to hold."""
+        return self.seconds if self.seconds_high is None else self.seconds_high
 
 
 class Basis(StrEnum):
@@ -281,6 +288,16 @@ class Selection:
     @property
     def chosen_seconds(self) -> float:
         return sum(c.seconds for c in self.chosen)
+
+    @property
+    def chosen_seconds_high(self) -> float | None:
+        """Seconds of a run in which every test takes its p90; None where those are unknown.
+
+        That is the p90 of the run where tests are slow together, as on a busy machine, and more
+        than it where they are slow apart.
+        """
+        high = [c.seconds_high for c in self.chosen if c.seconds_high is not None]
+        return sum(high) if high and len(high) == len(self.chosen) else None
 
     @property
     def suite_seconds(self) -> float:

@@ -14,7 +14,7 @@ from foretest.features.query import FileFacts, Query, query_of
 from foretest.models.formula import Constants, Formula
 from foretest.models.pretrained import likelihood
 from foretest.records import Budget, Change, FileChange, FileStatus, Hunk, Selection, Symbol, Why
-from foretest.selection.compose import predicted_seconds, select
+from foretest.selection.compose import pessimistic_seconds, predicted_seconds, select
 from foretest.selection.explanation import Explainer
 from foretest.selection.policy import Freshness, Rules
 
@@ -147,6 +147,44 @@ def test_unmeasured_tests_cost_the_median() -> None:
     assert predicted_seconds(np.array([1.0, np.nan, 3.0])).tolist() == [1, 2, 3]
     assert predicted_seconds(np.array([np.nan])).tolist() == [1]
     assert predicted_seconds(np.array([])).tolist() == []
+
+
+def test_a_budget_in_seconds_is_filled_with_what_tests_stay_below(
+    store: EvidenceStore, now: float
+) -> None:
+    """The order is the same, its prefix shorter: the run holds where all tests are slow at once."""
+    high = np.where(np.arange(len(store.tests)) == 3, np.nan, store.seconds * 2.0)
+    timed = dataclasses.replace(store, seconds_high=high)
+    total = float(predicted_seconds(store.seconds).sum())
+    for part in np.linspace(0.05, 1.9, 12).tolist():
+        found = run(timed, now, budget=Budget(seconds=part * total))
+        assert found.chosen_seconds_high is None or found.chosen_seconds_high <= part * total
+        half = run(store, now, budget=Budget(seconds=part * total / 2))
+        assert names(found) == names(half)
+        assert half.chosen_seconds_high is None
+        # A share is one of the usual time, whatever is known of the rest.
+        share = Budget(share=part / 2)
+        assert names(run(timed, now, budget=share)) == names(run(store, now, budget=share))
+    whole = run(timed, now, budget=Budget(seconds=2.001 * total))
+    assert whole.chosen_seconds_high == pytest.approx(2.0 * whole.chosen_seconds)
+    assert not whole.rest
+
+
+@pytest.mark.parametrize(
+    ("usual", "high", "wanted"),
+    [
+        ([1.0, 2.0], [np.nan, np.nan], None),
+        ([1.0, 2.0, 4.0], [2.0, np.nan, 4.0], [2.0, 3.0, 4.0]),  # the median ratio, 1.5
+        ([1.0, 2.0], [0.5, 3.0], [1.0, 3.0]),  # never below the usual
+        ([0.0, 2.0], [0.0, 3.0], [0.0, 3.0]),
+        ([0.0], [1.0], None),
+    ],
+)
+def test_what_is_not_known_is_as_uncertain_as_the_rest(
+    usual: list[float], high: list[float], wanted: list[float] | None
+) -> None:
+    found = pessimistic_seconds(np.array(usual), np.array(high))
+    assert (None if found is None else found.tolist()) == wanted
 
 
 def explainer(store: EvidenceStore, now: float, query: Query = CHANGE) -> Explainer:

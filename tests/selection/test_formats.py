@@ -146,6 +146,10 @@ def test_json_comes_back_as_it_was() -> None:
     text = render(selection(), "json")
     assert selection_from_json(json.loads(text)) == selection()
     assert json.loads(text)["seconds"] == 0.25
+    assert json.loads(text)["seconds_high"] is None
+    timed = replace(selection(), chosen=(replace(selection().chosen[0], seconds_high=0.5),))
+    told = json.loads(render(timed, "json"))
+    assert (selection_from_json(told), told["seconds_high"]) == (timed, 0.5)
     assert render(selection(), "pytest") == "tests/test_a.py::test_é\n"
 
 

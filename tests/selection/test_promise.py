@@ -558,6 +558,23 @@ def test_a_cut_promise_names_both_levels(store: EvidenceStore, now: float) -> No
     assert "of that threshold and this budget together" in " ".join(explanation(cut))
 
 
+def test_a_budget_in_seconds_promises_what_its_p90s_leave(store: EvidenceStore, now: float) -> None:
+    spread = reached(*((s, (1 - s) / 9) for s in np.linspace(0.05, 0.95, 40).tolist()))
+
+    def made(ratio: float | np.ndarray[Any, Any], seconds: float) -> float:
+        timed = replace(store, seconds_high=store.seconds * ratio)
+        cut = run(timed, now, aim_at(0.95, [spread]), budget=Budget(seconds=seconds))
+        assert cut.promise is not None
+        return cut.promise.made
+
+    plain = run(store, now, aim_at(0.95, [spread]), budget=Budget(seconds=0.15)).promise
+    assert plain is not None
+    assert made(1.0, 0.15) == made(2.0, 0.3) == plain.made > 0
+    # Whichever tests a change needs, the uncertain ones among them, they fit this share.
+    uneven = np.where(np.arange(len(store.tests)) == 0, 100.0, 1.0)
+    assert made(uneven, 0.15) < plain.made
+
+
 @given(st.floats(0, 1))
 def test_a_printed_level_is_never_rounded_up(level: float) -> None:
     assert float(percent(level).removesuffix(" %")) / 100 <= level + 1e-9

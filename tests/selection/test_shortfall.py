@@ -69,23 +69,27 @@ def test_what_is_needed_suffices(seed: int, share: float, explore: float, always
     rng = np.random.default_rng(seed)
     n = 40
     scores, seconds = rng.random(n), rng.lognormal(0, 1, n)
+    high = seconds * (1 + rng.random(n))
     ruled = rng.random(n) < always
 
+    def choice(r: int, why: Why, odds: float) -> Choice:
+        return Choice(f"t{r}", why, scores[r], seconds[r], odds, seconds_high=high[r])
+
     def chosen(budget: Budget) -> Selection:
-        found = choose(scores, seconds, ruled, budget, explore_share=explore, seed="s")
+        found = choose(scores, seconds, ruled, budget, explore_share=explore, seed="s", high=high)
         whys = [
             (found.always, Why.CHANGED),
             (found.scored, Why.SCORE),
             (found.explored, Why.EXPLORED),
         ]
-        runs = [Choice(f"t{r}", w, scores[r], seconds[r], 1.0) for rows, w in whys for r in rows]
-        rest = [Choice(f"t{r}", Why.OVER_BUDGET, scores[r], seconds[r], 0.0) for r in found.rest]
+        runs = [choice(r, w, 1.0) for rows, w in whys for r in rows]
+        rest = [choice(r, Why.OVER_BUDGET, 0.0) for r in found.rest]
         return Selection("d", "r", "b", None, tuple(runs), tuple(rest), budget=budget)
 
     tight = chosen(Budget(share=share))
-    for choice in tight.rest[::7]:
-        needed = seconds_needed(tight, choice, explore)
-        assert choice.test in names(chosen(Budget(seconds=needed * (1 + 1e-9))).chosen)
+    for left in tight.rest[::7]:
+        needed = seconds_needed(tight, left, explore)
+        assert left.test in names(chosen(Budget(seconds=needed * (1 + 1e-9))).chosen)
 
 
 def test_below_the_promise_the_level_is_named(store: EvidenceStore, now: float) -> None:

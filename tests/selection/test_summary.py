@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from foretest.records import Choice, Selection, Why
+from foretest.records import Budget, Choice, Selection, Why
 from foretest.selection.summary import LABELS, LONGEST, duration, escape, summary
 
 
@@ -27,6 +29,17 @@ def test_it_says_what_ran_and_what_was_saved() -> None:
     assert "> - Coverage is old." in text
     assert "Confidence: **unknown**" in text
     assert "and 20 more" in text
+
+
+def test_both_run_times_are_told_where_both_are_known() -> None:
+    assert "Run time" not in summary(selection(2, 1))
+    timed = [Choice(f"t::{i}", Why.SCORE, 0.5, 2.0, 1.0, seconds_high=3.0) for i in range(10)]
+    more: dict[str, object] = {"chosen": tuple(timed)}
+    text = summary(replace(selection(0, 1), **more))  # type: ignore[arg-type]
+    assert "Run time: 20.0 s expected (p50), 30.0 s if every test takes its p90.\n" in text
+    more["budget"] = Budget(seconds=31.0)
+    text = summary(replace(selection(0, 1), **more))  # type: ignore[arg-type]
+    assert "its p90. The budget of 31.0 s was filled with the latter." in text
 
 
 def test_run_all_claims_no_saving() -> None:

@@ -130,7 +130,18 @@ def _sentence(selection: Selection) -> str:
     count, total = len(selection.chosen), len(selection.chosen) + len(selection.rest)
     suite = selection.suite_seconds
     share = f", {selection.chosen_seconds / suite:.1%} of suite time" if suite > 0 else ""
-    return f"{count:,} of {total:,} tests{share}; `foretest explain TEST` says why."
+    return (
+        f"{count:,} of {total:,} tests{share}{_time(selection)}; `foretest explain TEST` says why."
+    )
+
+
+def _time(selection: Selection) -> str:
+    from foretest.selection.summary import duration
+
+    if selection.chosen_seconds_high is None:
+        return ""
+    usual, high = duration(selection.chosen_seconds), duration(selection.chosen_seconds_high)
+    return f", {usual} expected, {high} if every test takes its p90"
 
 
 def _write(path: Path, text: str) -> None:

@@ -56,7 +56,7 @@ class Allocation:
     limit: float
     """Seconds allowed; infinity where there is no budget."""
     seconds: float
-    """Seconds of all that runs; above `limit` only where the always-run tests alone are."""
+    """What all that runs takes of it; above `limit` only where the always-run tests alone are."""
 
     @property
     def chosen(self) -> Rows:
@@ -80,19 +80,24 @@ def choose(
     seed: str = "",
     strategy: Strategy = BALANCED,
     least: float | None = None,
+    high: Floats | None = None,
 ) -> Allocation:
     """Fill the budget: the always-run tests, then the order's longest prefix, then a random draw.
 
     With `least`, only tests of at least that score are in the order; then exploration, which draws
     among the others too, is paid from what they leave over.
 
-    `seconds` are finite and not negative. Without exploration, what a budget chooses is part of
-    what any larger one chooses. Exploration is paid from the budget, at most a fifth of what the
-    always-run tests leave; its draw depends on `seed` alone.
+    `seconds` are finite and not negative, and so is `high`, what each test stays below in nine runs
+    of ten: a budget in seconds is filled with it, so that the run holds even where all tests are
+    slow at once; a share is one of the usual time. Without exploration, what a budget chooses is
+    part of what any larger one chooses. Exploration is paid from the budget, at most a fifth of
+    what the always-run tests leave; its draw depends on `seed` alone.
     """
+    order = running_order(scores, seconds, strategy, float(seconds.sum()))
+    if high is not None and budget.share is None:
+        seconds = high
     suite = float(seconds.sum())
     limit = limit_seconds(budget, suite)
-    order = running_order(scores, seconds, strategy, suite)
     first = order[always[order]]
     others = order[~always[order]]
     left = max(0.0, limit - float(seconds[first].sum()))

@@ -75,6 +75,7 @@ def select(
         seed=seed or decision_id,
         strategy=strategy,
         least=least,
+        high=None if suite.high is None else suite.high[suite.rows],
     )
     chosen = suite.chosen(given, Explainer(query, store, frame, model))
     return Selection(
@@ -85,7 +86,7 @@ def select(
         chosen=chosen,
         rest=suite.rest(given, least or 0.0, model.prior),
         run_all=bool(verdict.run_all) or not (math.isfinite(given.limit) or len(given.rest)),
-        notices=(*verdict.notices, *_overspent(given, suite)),
+        notices=(*verdict.notices, *_overspent(given)),
         budget=budget,
         bundle=bundle,
         state=state,
@@ -116,6 +117,18 @@ def predicted_seconds(measured: Floats) -> Floats:
     return np.maximum(np.where(np.isfinite(measured), measured, typical), 0.0)
 
 
+def pessimistic_seconds(usual: Floats, high: Floats) -> Floats | None:
+    """Seconds that each test stays below in nine runs of ten; None where that is known of none.
+
+    A test of which it is not known is taken to be as uncertain as the median of the others.
+    """
+    known = np.isfinite(high) & (usual > 0)
+    if not known.any():
+        return None
+    ratio = float(np.median(np.maximum(high[known] / usual[known], 1.0)))
+    return np.maximum(np.where(np.isfinite(high), high, usual * ratio), usual)
+
+
 def widened(budget: Budget, factor: float) -> Budget:
     """The budget grown by a factor, at most to the whole suite."""
     share = None if budget.share is None else min(1.0, budget.share * factor)
@@ -136,6 +149,9 @@ class _Suite:
         # Nothing is known of a new test, and nothing of any without a calibrated score.
         self.likelihoods = told + [None] * (len(self.names) - len(told))
         self.seconds = predicted_seconds(np.append(store.seconds, np.full(new, np.nan)))
+        self.high = pessimistic_seconds(
+            self.seconds, np.append(store.seconds_high, np.full(new, np.nan))
+        )
         self.always = np.append(verdict.always, np.ones(new, bool))
         self.rows = np.flatnonzero(np.append(verdict.present, np.ones(new, bool)))
 
@@ -176,29 +192,38 @@ class _Suite:
         out = self.scores[self.rows[np.concatenate((given.rest, given.explored))]]
         unforeseen = aim.calibration.unforeseen(decisive(rules)) if aim.calibration else ()
         return aim.promise(
-            self._share(budget) - self._taken(unforeseen),
+            self._share(budget, self._named(unforeseen)),
             cut=bool((out >= least).any()),
             complete=not len(given.rest),
             empty=not len(given.always) and not len(given.scored),
         )
 
-    def _share(self, budget: Budget) -> float:
-        """The budget as a share of suite time; infinity where it holds every suite.
+    def _share(self, budget: Budget, taken: NDArray[np.bool_]) -> float:
+        """What a budget leaves of suite time to tests not `taken`; infinity where it holds all.
 
-        Seconds are those of all tests, present or gone: a change must not enlarge its own share.
+        Of seconds it is the share of usual time that fits whichever tests make it up, the least
+        certain ones first. They are those of all tests, present or gone: a change must not enlarge
+        its own share.
         """
         if budget.seconds is None or budget.share is not None:
-            return limit_seconds(budget, 1.0)
-        suite = float(self.seconds.sum())
-        return budget.seconds / suite if budget.seconds < suite else math.inf
+            suite = float(self.seconds[self.rows].sum())
+            rules = float(self.seconds[taken].sum()) / suite if suite else 0.0
+            return limit_seconds(budget, 1.0) - rules
+        high = self.seconds if self.high is None else self.high
+        if budget.seconds >= high.sum():
+            return math.inf
+        left = budget.seconds - float(high[taken].sum())
+        worst = np.argsort(self.seconds / np.maximum(high, 1e-12), kind="stable")
+        usual = np.append(0.0, np.cumsum(self.seconds[worst]))
+        share = np.interp(left, np.append(0.0, np.cumsum(high[worst])), usual) / usual[-1]
+        return float(share) if left >= 0 else -1.0
 
-    def _taken(self, whys: Iterable[Why]) -> float:
-        """The share of suite time that rules of these kinds take."""
+    def _named(self, whys: Iterable[Why]) -> NDArray[np.bool_]:
+        """The tests that rules of these kinds name."""
         named = np.zeros(len(self.names), bool)
         for why in whys:
             named[: self.known] |= self.verdict.named.get(why, False)
-        suite = float(self.seconds[self.rows].sum())
-        return float(self.seconds[named].sum()) / suite if suite else 0.0
+        return named
 
     def _by_rules(self, rows: Rows) -> tuple[Rows, list[Why], list[str]]:
         rules = {0: (Why.NEW, "it is new"), **self.verdict.rules}
@@ -216,15 +241,16 @@ class _Suite:
         names = [self.names[row] for row in rows.tolist()]
         scores, seconds = self.scores[rows].tolist(), self.seconds[rows].tolist()
         likely = [self.likelihoods[row] for row in rows.tolist()]
-        return map(Choice, names, why, scores, seconds, inclusion, reason, likely)
+        high = repeat(None) if self.high is None else self.high[rows].tolist()
+        return map(Choice, names, why, scores, seconds, inclusion, reason, likely, high)
 
 
-def _overspent(given: Allocation, suite: _Suite) -> tuple[str, ...]:
+def _overspent(given: Allocation) -> tuple[str, ...]:
     """Say it where the rules alone take more than the budget."""
     if given.seconds <= given.limit * (1 + 1e-6) or not given.limit:
         return ()
-    taken, n = suite.seconds[suite.rows[given.always]].sum(), len(given.always)
+    n = len(given.always)
     return (
-        f"The {n:,} tests that always run take {taken:,.1f} s, more than the budget of "
+        f"The {n:,} tests that always run take {given.seconds:,.1f} s, more than the budget of "
         f"{given.limit:,.1f} s: they run nevertheless, and nothing else does.",
     )

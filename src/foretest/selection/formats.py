@@ -220,13 +220,13 @@ EVERYTHING: Mapping[str, tuple[str, ...]] = {
 
 def selection_to_json(selection: Selection) -> dict[str, Any]:
     """A selection as plain JSON, for programs and for the wire."""
-    return {**asdict(selection), "seconds": selection.chosen_seconds}
+    seconds, high = selection.chosen_seconds, selection.chosen_seconds_high
+    return {**asdict(selection), "seconds": seconds, "seconds_high": high}
 
 
 def selection_from_json(data: Mapping[str, Any]) -> Selection:
     """Undo `selection_to_json`. Raises KeyError, TypeError or ValueError for anything else."""
     budget, promise = data["budget"], data.get("promise")
-    seconds = budget["seconds"]
     return Selection(
         decision_id=str(data["decision_id"]),
         repository=str(data["repository"]),
@@ -236,9 +236,7 @@ def selection_from_json(data: Mapping[str, Any]) -> Selection:
         rest=tuple(_choice(c) for c in data["rest"]),
         run_all=bool(data["run_all"]),
         notices=tuple(str(notice) for notice in data["notices"]),
-        budget=Budget(
-            _share_or_none(budget["share"]), None if seconds is None else _number(seconds)
-        ),
+        budget=Budget(_share_or_none(budget["share"]), _number_or_none(budget["seconds"])),
         bundle=str(data["bundle"]),
         state=str(data.get("state", "")),  # decisions of an older version name none
         promise=None if promise is None else _promise(promise),
@@ -267,7 +265,8 @@ def _choice(data: Mapping[str, Any]) -> Choice:
         _number(data["seconds"]),
         _share(data["inclusion"]),
         str(data["reason"]),
-        _share_or_none(data.get("likelihood")),  # older decisions name none
+        _share_or_none(data.get("likelihood")),  # older decisions name neither
+        _number_or_none(data.get("seconds_high")),
     )
 
 
@@ -278,6 +277,10 @@ def _number(value: Any) -> float:
     if not 0 <= value < math.inf:  # NaN fails both comparisons
         raise ValueError(f"{value!r} is out of range")
     return float(value)
+
+
+def _number_or_none(value: Any) -> float | None:
+    return None if value is None else _number(value)
 
 
 def _share(value: Any) -> float:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from foretest.records import Budget, Choice, Selection, Why
 from foretest.selection.promise import Calibration
 
 SCORED = frozenset({Why.SCORE, Why.EXPLORED, Why.OTHER_SHARD})
 """What runs for its score or by a draw, and not by a rule."""
+Cost = Callable[[Choice], float]
+USUAL: Cost = attrgetter("seconds")
+"""What a test takes of a budget that is a share."""
+COUNTED: Cost = attrgetter("seconds_counted")
+"""What it takes of one in seconds."""
 WHOLE = "nothing less than the whole suite holds it"
 
 
@@ -37,10 +43,11 @@ def _enough(held: str) -> str:
 
 def _held(selection: Selection, choice: Choice, explore: float) -> str:
     """The least budget that holds a test, in words; empty where none below the whole suite does."""
-    needed, suite = seconds_needed(selection, choice, explore), selection.suite_seconds
+    needed, suite = _needed(selection, choice, explore, USUAL), selection.suite_seconds
     if needed >= suite:
         return ""
-    return f"{_up(100 * needed / suite)} % of suite time ({_up(needed)} s)"
+    seconds = seconds_needed(selection, choice, explore)
+    return f"{_up(100 * needed / suite)} % of suite time ({_up(seconds)} s)"
 
 
 def _below(selection: Selection, choice: Choice) -> bool:
@@ -54,18 +61,23 @@ def seconds_needed(selection: Selection, choice: Choice, explore: float) -> floa
 
     Never too small; it may be too large by what the draw took from before it.
     """
+    return _needed(selection, choice, explore, COUNTED)
+
+
+def _needed(selection: Selection, choice: Choice, explore: float, cost: Cost) -> float:
     least = selection.promise.threshold if selection.promise else None
     if _below(selection, choice):
         least = 0.0  # how far a higher level lowers it is open: all that comes before may run
-    ruled = sum(c.seconds for c in selection.chosen if c.why not in SCORED)
-    scored = selection.chosen_seconds - ruled
-    scored += sum(c.seconds for c in selection.rest if c.why is Why.OTHER_SHARD)
+    ruled = sum(cost(c) for c in selection.chosen if c.why not in SCORED)
+    scored = sum(map(cost, selection.chosen)) - ruled
+    scored += sum(cost(c) for c in selection.rest if c.why is Why.OTHER_SHARD)
     before = [c for c in selection.rest if c.why is Why.OVER_BUDGET]
     place = next(i for i, c in enumerate(before) if c.test == choice.test)
-    scored += sum(c.seconds for c in before[: place + 1] if least is None or c.score >= least)
+    scored += sum(cost(c) for c in before[: place + 1] if least is None or c.score >= least)
     if least is None:
         # A draw is paid first, from at most a fifth of what the rules leave (see `budget.choose`).
-        scored = min(scored + explore * selection.suite_seconds, scored / 0.8)
+        suite = sum(map(cost, (*selection.chosen, *selection.rest)))
+        scored = min(scored + explore * suite, scored / 0.8)
     return ruled + scored
 
 

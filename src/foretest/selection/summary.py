@@ -30,7 +30,7 @@ LABELS = {
 
 def summary(selection: Selection, *, rows: int = MOST_ROWS) -> str:
     """Markdown of bounded length; names and reasons are escaped."""
-    parts = [_headline(selection)]
+    parts = [_headline(selection), *_run_time(selection)]
     if selection.notices:
         shown = [f"> - {escape(notice)}" for notice in selection.notices[:MOST_NOTICES]]
         hidden = len(selection.notices) - len(shown)
@@ -57,6 +57,17 @@ def _headline(selection: Selection) -> str:
     return (
         f"### foretest: {n:,} of {total:,} tests run, {duration(runs)} of {duration(suite)}{saved}"
     )
+
+
+def _run_time(selection: Selection) -> list[str]:
+    high, budget = selection.chosen_seconds_high, selection.budget
+    if high is None:
+        return []
+    usual = duration(selection.chosen_seconds)
+    told = f"Run time: {usual} expected (p50), {duration(high)} if every test takes its p90."
+    if budget.seconds is not None and budget.share is None and not selection.run_all:
+        told += f" The budget of {duration(budget.seconds)} was filled with the latter."
+    return [told]
 
 
 def _counts(selection: Selection) -> str:
