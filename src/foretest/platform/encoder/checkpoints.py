@@ -67,7 +67,7 @@ class Training:
             model_state_dict=state["model"],
             optim_state_dict=state["optimiser"],
         )
-        self.progress.curve[:] = [Step(*step) for step in json.loads(state["progress"])["curve"]]
+        self.progress.curve[:] = progress_of(state["progress"]).curve
 
 
 class Checkpoints(Protocol):
@@ -92,13 +92,17 @@ def read(training: Training, place: Path) -> None:
     training.load_state_dict(state["training"])
 
 
-def weights(model: nn.Module, place: Path) -> nn.Module:
-    """Give `model`, whole and on one process, the weights of the checkpoint at `place`."""
-    state = {"training": {"model": model.state_dict()}}
+def weights(model: nn.Module, place: Path) -> Progress:
+    """Give `model`, whole and on one process, the weights at `place`; how it came to them."""
+    state = {"training": {"model": model.state_dict(), "progress": ""}}
     with alone_or_not():
         sharded.load(state, checkpoint_id=place)
     model.load_state_dict(state["training"]["model"])
-    return model
+    return progress_of(state["training"]["progress"])
+
+
+def progress_of(text: str) -> Progress:
+    return Progress([Step(*step) for step in json.loads(text)["curve"]])
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,6 +16,8 @@ from foretest.platform.encoder.checkpoints import Checkpoints, Progress, Step, T
 from foretest.platform.encoder.contrast import backward
 from foretest.platform.encoder.pairs import PairSource
 from foretest.platform.encoder.settings import Settings
+
+_STATUS = Path("/proc/self/status")
 
 
 def train(
@@ -91,5 +94,7 @@ def peak_memory(device: torch.device) -> float:
     """MiB at most so far: allocated on a CUDA device, else resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if _STATUS.exists():  # `getrusage` counts what the process was forked from, this does not
+        return float(_STATUS.read_text().partition("VmHWM:")[2].split()[0]) / 2**10
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
