@@ -23,8 +23,8 @@ def model():
     return CodeEncoder(SMALL).eval()
 
 
-def first(source, **how):
-    return next(source.batches(8, 3, **how))
+def first(source):
+    return next(source.batches(8, 3))
 
 
 def test_the_ladder_counts_what_is_built():
@@ -99,21 +99,20 @@ def test_the_loss_by_hand_and_its_edges():
     assert nothing.item() == 0
 
 
-def test_batches_go_on_where_they_were_and_ranks_share_none():
+def test_batches_go_on_where_they_were():
     source = SyntheticPairs(SMALL)
     run = [b.change_tokens for b in itertools.islice(source.batches(4, 1), 6)]
     again = [b.change_tokens for b in itertools.islice(source.batches(4, 1, start=3), 3)]
     assert all(torch.equal(a, b) for a, b in zip(run[3:], again, strict=True))
-    ranks = [first(source, rank=r, world=2, start=1).change_tokens for r in (0, 1)]
-    assert ranks[0].shape != ranks[1].shape or not torch.equal(*ranks)
+    assert not torch.equal(run[0], run[1])
 
 
 def test_a_small_encoder_learns_a_small_lesson():
     torch.manual_seed(0)
     model = CodeEncoder(SMALL).train()
-    steps = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    steps = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
-    for batch in itertools.islice(SyntheticPairs(SMALL, subjects=8).batches(16, 0), 50):
+    for batch in itertools.islice(SyntheticPairs(SMALL, subjects=8).batches(16, 0), 30):
         loss = info_nce(
             model(batch.change_tokens, batch.change_mask),
             model(batch.test_tokens, batch.test_mask),

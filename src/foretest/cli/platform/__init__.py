@@ -6,10 +6,15 @@ from foretest.cli.verbs import Verbs
 
 VERBS: tuple[str, ...] = (
     "corpus",
+    "encoder",
     "job",
+    "features",
     "tracking",
     "compare",
     "tune",
+    "train",
+    "retrain",
+    "gate",
 )
 
 command = Verbs(

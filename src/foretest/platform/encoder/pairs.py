@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 import numpy as np
@@ -51,23 +52,18 @@ class PairBatch:
 class PairSource(Protocol):
     """Where training takes its batches."""
 
-    def batches(
-        self, size: int, seed: int, rank: int = 0, world: int = 1, start: int = 0
-    ) -> Iterator[PairBatch]:
+    def batches(self, size: int, seed: int, start: int = 0) -> Iterator[PairBatch]:
         """Batches of `size` changes without end, from number `start` on.
 
-        The same seed, rank, world and number give the same batch, so that a worker that comes
-        back goes on where it was; ranks share no batch.
+        The same seed and number give the same batch everywhere: a training that was cut off goes
+        on where it was, and workers each take their part of one batch.
         """
         ...
 
 
-def draws(seed: int, rank: int, world: int, start: int) -> Iterator[np.random.Generator]:
+def draws(seed: int, start: int) -> Iterator[np.random.Generator]:
     """A generator of random numbers for each batch, which depends on its number alone."""
-    number = start * world + rank
-    while True:
-        yield np.random.default_rng((seed, number))
-        number += world
+    return (np.random.default_rng((seed, number)) for number in count(start))
 
 
 def padded(sequences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -128,9 +124,7 @@ class SyntheticPairs:
     subjects: int = 64
     length: int = 32
 
-    def batches(
-        self, size: int, seed: int, rank: int = 0, world: int = 1, start: int = 0
-    ) -> Iterator[PairBatch]:
+    def batches(self, size: int, seed: int, start: int = 0) -> Iterator[PairBatch]:
         first, last = FILE + 1, self.config.vocabulary
         known = np.random.default_rng(seed).integers(first, last, (self.subjects, 8))
 
@@ -139,7 +133,7 @@ class SyntheticPairs:
             own = random.choice(known[subject], self.length // 2 - 1)
             return np.concatenate(([role], random.permutation(np.concatenate((own, noise)))))
 
-        for random in draws(seed, rank, world, start):
+        for random in draws(seed, start):
             about = random.integers(0, self.subjects, size)
             changes = [sequence(CHANGE, subject) for subject in about]
             tests = [sequence(TEST, subject) for subject in about]

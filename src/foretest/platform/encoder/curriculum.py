@@ -1,0 +1,105 @@
+"""What an encoder is taught, in order: what changes together, then what failed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foretest.durable import write_text
+from foretest.errors import BadModel
+from foretest.platform.encoder.checkpoints import Folder, Progress, Step, weights
+from foretest.platform.encoder.cochanges import TOKENIZER, CochangePairs
+from foretest.platform.encoder.config import EncoderConfig, parameters
+from foretest.platform.encoder.loop import train
+from foretest.platform.encoder.model import CodeEncoder
+from foretest.platform.encoder.pairs import PairSource
+from foretest.platform.encoder.settings import Settings
+from foretest.platform.encoder.tokenizer import CodeTokenizer
+from foretest.platform.encoder.undone import UndonePairs
+
+CARD = "encoder.json"
+COCHANGES, UNDONE = "cochanges", "undone"
+"""The two stages; each has a folder of pairs, and one of checkpoints."""
+
+
+def teach(
+    config: EncoderConfig,
+    pairs: Path,
+    out: Path,
+    stages: Mapping[str, Settings],
+    report: Callable[[str, Step], object],
+    begin: Path | None = None,
+    threads: int | None = None,
+) -> dict[str, Progress]:
+    """Train stage by stage in the order given, each going on from the one before.
+
+    A stage that was cut off goes on from its newest checkpoint. `begin` names another encoder's
+    folder whose weights are the start, `threads` those of the CPU (None: all cores). Writes the
+    card and the tokenizer beside the checkpoints.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(next(iter(stages.values())).seed)
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(pairs / TOKENIZER, out / TOKENIZER)
+    model = CodeEncoder(config) if begin is None else read_encoder(begin)[0]
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    done: dict[str, Progress] = {}
+    for stage, settings in stages.items():
+        done[stage] = train(
+            model,
+            _source(stage, pairs),
+            settings,
+            lambda step, stage=stage: report(stage, step),  # type: ignore[misc]
+            Folder(out / stage),
+        )
+        card = {
+            "config": config.to_json(),
+            "parameters": parameters(config),
+            "tokenizer": CodeTokenizer.read(out / TOKENIZER).digest,
+            "stages": {name: _figures(done[name], stages[name]) for name in done},
+        }
+        write_text(out / CARD, json.dumps(card, indent=1) + "\n")
+    return done
+
+
+def read_encoder(folder: Path) -> tuple[CodeEncoder, CodeTokenizer]:
+    """The newest weights of the last stage taught, in evaluation; raises BadModel without any."""
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        config, stage = EncoderConfig.from_json(card["config"]), list(card["stages"])[-1]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise BadModel(f"There is no encoder in {folder}.", "Train it: encoder train.") from error
+    tokenizer = CodeTokenizer.read(folder / TOKENIZER)
+    place = Folder(folder / stage).newest()
+    if tokenizer.digest != card["tokenizer"] or place is None:
+        raise BadModel(
+            f"The encoder in {folder} has lost its weights or its tokenizer.", "Train it again."
+        )
+    model = CodeEncoder(config)
+    weights(model, place)
+    return model.eval(), tokenizer
+
+
+def _source(stage: str, pairs: Path) -> PairSource:
+    return (UndonePairs if stage == UNDONE else CochangePairs).read(pairs / stage)
+
+
+def _figures(progress: Progress, settings: Settings) -> dict[str, Any]:
+    """How the stage went: its settings, what it took, and its loss by tenths of its steps."""
+    seconds = sum(step.seconds for step in progress.curve)
+    tenth = max(progress.steps // 10, 1)
+    parts = [progress.curve[at : at + tenth] for at in range(0, progress.steps, tenth)]
+    return {
+        "settings": asdict(settings),
+        "tokens": progress.tokens,
+        "seconds": round(seconds, 1),
+        "tokens_per_second": round(progress.tokens / max(seconds, 1e-9)),
+        "loss": [round(sum(step.loss for step in part) / len(part), 4) for part in parts],
+    }
