@@ -46,6 +46,8 @@ DIALECTS = (NEXTEST, JEST, VITEST, PLAYWRIGHT, MOCHA, GTEST, CTEST, GOTESTSUM, P
 """The first that tells a case as its own reads it."""
 
 _COUNT = re.compile(r"[0-9]{1,9}")
+_UNREADY = r"^$|[\x00-\x1f\x{fffe}\x{ffff}]"
+"""Class names that are none, or not as the parser gives them."""
 _PREFIXES = 50_000
 """Prefixes that are remembered: a report with a class a test must not fill the memory."""
 
@@ -169,7 +171,8 @@ class _Reader:
     def _plain(
         self, cases: pl.DataFrame, dialect: Dialect, suites: Sequence[Mapping[str, str]]
     ) -> pl.DataFrame:
-        if self._reading.target or dialect.identify not in (None, PYTEST.identify):
+        whole = dialect.identify is not None and dialect.splits is None
+        if whole or self._reading.target:
             spelled = self._each(cases, dialect, suites)
         else:
             spelled = self._together(cases, dialect, suites)
@@ -207,7 +210,7 @@ class _Reader:
             parts = dialect.splits(cases["name"])
         else:
             parts = _split_marked(cases["name"], dialect)
-        if dialect.identify is not None and _nameless(cases):
+        if dialect.identify is not None and _apart(cases):
             return self._each(cases, dialect, suites)  # not all of them are a prefix and a name
         unit = prefix + parts["text"]
         if (parts["text"] == "").any():
@@ -225,6 +228,11 @@ class _Reader:
         fresh = reduce(or_, differs)
         fresh[0] = True
         firsts = fresh.arg_true()
+        runs = fresh.cum_sum() - 1
+        if dialect.prefixes is not None and "file" not in cases.columns:
+            classnames = places[0].gather(firsts)
+            if not classnames.str.contains(_UNREADY).any():
+                return dialect.prefixes(classnames).gather(runs)
         told = [
             cases[n].gather(firsts).to_list() if n in cases.columns else repeat("")
             for n in ("classname", "file")
@@ -233,7 +241,7 @@ class _Reader:
             self._prefix_of(_plain_text(classname), _plain_text(file), dialect)
             for classname, file in zip(told[0], told[1], strict=False)
         ]
-        return pl.Series(prefixes, dtype=pl.String).gather(fresh.cum_sum() - 1)
+        return pl.Series(prefixes, dtype=pl.String).gather(runs)
 
     def _prefix_of(self, classname: str, file: str, dialect: Dialect) -> str:
         place = (classname, file)
@@ -318,8 +326,12 @@ def _attributes(row: Mapping[str, str]) -> dict[str, str]:
     return {name: _plain_text(row[name]) for name in TOLD if name in row}
 
 
-def _nameless(cases: pl.DataFrame) -> bool:
-    return "classname" not in cases.columns or bool((cases["classname"] == "").any())
+def _apart(cases: pl.DataFrame) -> bool:
+    """Whether some case is a whole file: it has no class name, or is called like it."""
+    if "classname" not in cases.columns:
+        return True
+    classnames = cases["classname"]
+    return bool(((classnames == "") | (classnames == cases["name"])).any())
 
 
 def _plain_text(value: str) -> str:

@@ -75,7 +75,8 @@ class Dialect:
 
     A test is `prefix` and what `split` makes of its name; `split` leaves every name alone that
     holds none of the characters in `marks`. Where a prefix cannot be told without the name,
-    `identify` says the whole.
+    `identify` says the whole; a dialect with `splits` too does so where the class name is empty or
+    equals the name.
     """
 
     runner: str
@@ -88,6 +89,8 @@ class Dialect:
     identify: Callable[[Scene, Mapping[str, str]], Spelling] | None = None
     splits: Callable[[pl.Series], pl.DataFrame] | None = None
     """`split` for a whole column, where it is needed for many names: `text` and `parameters`."""
+    prefixes: Callable[[pl.Series], pl.Series] | None = None
+    """`prefix` for a whole column of class names, none of them empty, where no file is told."""
     suspect: Callable[[Scene, Mapping[str, str]], str] | None = None
     """Something to tell the user of a report that can be read but lacks what joins runs."""
 

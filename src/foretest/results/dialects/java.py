@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import polars as pl
+
 from foretest.results.dialects.contract import Dialect, Scene, Spelling
 
 _METHOD = re.compile(r"([\w$][\w$ ]*?)(?:\(([^()]*)\)|\{([^{}]*)\})?(?:\[(.*)\])?", re.DOTALL)
@@ -17,6 +19,10 @@ def _tells(_: Scene, case: Mapping[str, str]) -> bool:
 
 def _prefix(_: Scene, classname: str, __: str) -> str:
     return classname.replace("$", "::") + "::" if classname else ""
+
+
+def _prefixes(classnames: pl.Series) -> pl.Series:
+    return classnames.str.replace_all("$", "::", literal=True) + "::"
 
 
 def _split(name: str) -> Spelling:
@@ -36,4 +42,4 @@ def _split(name: str) -> Spelling:
     return method[1], values
 
 
-JUNIT = Dialect("junit", _tells, _prefix, _split, marks="([{")
+JUNIT = Dialect("junit", _tells, _prefix, _split, marks="([{", prefixes=_prefixes)

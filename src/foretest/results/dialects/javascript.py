@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
+import polars as pl
+
 from foretest.records import Outcome
 from foretest.results.batch import Attempt, Case
 from foretest.results.dialects.contract import Dialect, Document, Files, Scene, Spelling
@@ -61,6 +63,15 @@ def _vitest(scene: Scene, case: Mapping[str, str]) -> Spelling:
     ), None
 
 
+def _vitest_file(scene: Scene, classname: str, _: str) -> str:
+    return f"{scene.files(classname)}::" if classname else ""
+
+
+def _vitest_titles(names: pl.Series) -> pl.DataFrame:
+    titles = names.str.replace_all(" > ", " ", literal=True).str.strip_chars()
+    return pl.DataFrame({"text": titles}).with_columns(parameters=pl.lit(None, pl.String))
+
+
 def _tells_playwright(scene: Scene, case: Mapping[str, str]) -> bool:
     return (
         "id" in scene.root
@@ -91,7 +102,7 @@ def _whole(_: Scene, __: str, ___: str) -> str:
 
 
 JEST = Dialect("jest", _tells_jest, _whole, identify=_jest, suspect=_no_files)
-VITEST = Dialect("vitest", _tells_vitest, _whole, identify=_vitest)
+VITEST = Dialect("vitest", _tells_vitest, _vitest_file, identify=_vitest, splits=_vitest_titles)
 PLAYWRIGHT = Dialect("playwright", _tells_playwright, _whole, identify=_playwright)
 MOCHA = Dialect("mocha", _tells_mocha, _whole, identify=_mocha)
 

@@ -51,6 +51,13 @@ def _prefix(scene: Scene, classname: str, file: str) -> str:
     return f"{module.replace('.', '/')}.py::{classes.replace('.', '::')}::"
 
 
+def _prefixes(classnames: pl.Series) -> pl.Series:
+    parts = classnames.str.extract_groups(r"(?s)^(.*?)(?:\.([A-Z].*))?$").struct.unnest()
+    module, classes = pl.col("1").str.replace_all(".", "/", literal=True) + ".py::", pl.col("2")
+    within = (classes.str.replace_all(".", "::", literal=True) + "::").fill_null("")
+    return parts.select(prefix=module + within).to_series()
+
+
 def _split(name: str) -> Spelling:
     function, bracket, rest = name.partition("[")
     return function, rest.removesuffix("]") if bracket else None
@@ -69,4 +76,13 @@ def _identify(scene: Scene, case: Mapping[str, str]) -> Spelling:
     return under(_prefix(scene, classname, file), text), parameters
 
 
-PYTEST = Dialect("pytest", _tells, _prefix, _split, marks="[", identify=_identify, splits=_splits)
+PYTEST = Dialect(
+    "pytest",
+    _tells,
+    _prefix,
+    _split,
+    marks="[",
+    identify=_identify,
+    splits=_splits,
+    prefixes=_prefixes,
+)
