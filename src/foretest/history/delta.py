@@ -21,6 +21,7 @@ _TYPES = {
     pl.String: "string",
     pl.Int32: "integer",
     pl.Int64: "long",
+    pl.Float32: "float",
     pl.Float64: "double",
     pl.Boolean: "boolean",
     pl.Binary: "binary",

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
@@ -34,7 +35,8 @@ def tracking_server(
     `s3://BUCKET/PREFIX`, which the server alone needs credentials for. Raises TrackingFailed,
     ExtraMissing.
     """
-    mlflow()
+    if find_spec("mlflow") is None:  # it is the child that imports it
+        mlflow()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as lines:
         server = subprocess.Popen(
