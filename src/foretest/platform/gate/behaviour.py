@@ -19,6 +19,7 @@ from foretest.models.contract import Scores
 from foretest.platform.gate.exam import Candidate, Exam, Instance
 from foretest.platform.gate.templates import holds
 from foretest.platform.gate.verdict import Check
+from foretest.selection.promise import needed
 
 HEAD = 0.10
 """Share of the tests that stand first, of which changes that say nothing new move few."""
@@ -98,11 +99,16 @@ def more_evidence(candidate: Candidate, instance: Instance) -> bool | None:
 
 
 def stands_out(exam: Exam) -> float:
-    """The score from which on tests run for the lowest promise; without one, for half of it."""
-    made = exam.candidate.promise
-    levels = (*exam.limits.levels[:1], 0.5)
-    found = [None if made is None else made.threshold(level) for level in levels]
-    return next((each for each in found if each is not None), 1.0)
+    """The score from which on tests run for the lowest promise, 1 where nothing is promised.
+
+    With few groups a promise asks for nearly all tests: then the score that earns half.
+    """
+    made, level = exam.candidate.promise, exam.limits.levels[0]
+    if made is None:
+        return 1.0
+    enough = made.size >= 2 * (needed(level) or math.inf)
+    threshold = made.threshold(level if enough else 0.5)
+    return 1.0 if threshold is None else threshold
 
 
 def comment(candidate: Candidate, least: float, instance: Instance) -> bool | None:

@@ -42,9 +42,13 @@ class Candidate:
     """Repositories whose changes under examination the model was fitted on."""
     promise: Calibration | None = None
     """The pooled calibration that comes with it, a group a repository."""
+    in_time: bool = False
+    """Whether every change under examination is later than all that it was fitted on."""
 
     def judged_by(self, repository: str) -> Model | None:
-        """The model that says how this one does on a repository never seen; None: none can."""
+        """The model that says how this one does on what it never saw; None: none can."""
+        if self.in_time:
+            return self.model
         if repository in self.stand_ins:
             return self.stand_ins[repository]
         return None if repository in self.fitted_on else self.model

@@ -53,14 +53,20 @@ def examine(
     `facts` hold each repository once. All that is said of catching failures comes from `replay/`.
     A `run` of the tracker is told the verdict and every metric by slice.
     """
-    exam = exam_of(candidate, champion, facts, limits)
+    return examined(exam_of(candidate, champion, facts, limits), run=run, progress=progress)
+
+
+def examined(
+    exam: Exam, *, run: Run | None = None, progress: Progress = lambda *_: None
+) -> Verdict:
+    """Go through every family of checks."""
     found: list[Check] = []
     for place, (family, checks) in enumerate(FAMILIES.items()):
         progress("Examining", place, len(FAMILIES), family)
         found.extend(checks(exam))
     progress("Examining", len(FAMILIES), len(FAMILIES))
     verdict = Verdict(
-        identity(candidate.model),
+        identity(exam.candidate.model),
         f"{exam.rival_name} {identity(exam.rival.model)}",
         tuple(found),
         len({(v.repository, v.case_id) for v in exam.verdicts if v.slice == ALL}),
@@ -77,7 +83,15 @@ def exam_of(
     facts: Iterable[Taught],
     limits: Limits | None = None,
 ) -> Exam:
-    return Exam(candidate, champion or Candidate(Formula()), tuple(facts), limits or Limits())
+    """The examination; where nothing can fairly judge the champion, the formula stands in for it.
+
+    That is so where it was fitted on all of these repositories and brings no stand-ins.
+    """
+    seen = tuple(facts)
+    names = [lesson.repository for lesson, _ in seen]
+    if champion is None or not any(champion.judged_by(name) for name in names):
+        champion = Candidate(Formula())
+    return Exam(candidate, champion, seen, limits or Limits())
 
 
 def log(run: Run, verdict: Verdict, exam: Exam) -> None:

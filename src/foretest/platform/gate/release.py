@@ -1,0 +1,122 @@
+"""Where a model goes that passed: the tracking server's registry, or a folder without one."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foretest import bundle as bundles
+from foretest.bundle import Bundle
+from foretest.durable import lock, write_text
+from foretest.features.frame import FeatureFrame
+from foretest.platform import card as cards
+from foretest.platform.gate.exam import Candidate
+from foretest.platform.gate.verdict import Verdict, as_text
+from foretest.platform.training import bundle_of, candidate_of
+from foretest.replay.table import Line
+
+if TYPE_CHECKING:
+    from foretest.platform.tracking import Run, Tracker
+
+NAME, BUNDLE, CARD, CARD_JSON, GATE = "ranker", "model.ftb", "card.md", "card.json", "gate.json"
+_VERSION = re.compile(rf"{NAME}-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Where a candidate went."""
+
+    version: str
+    """Empty where the gate did not let it pass."""
+    place: str
+
+    def sentence(self) -> str:
+        if not self.version:
+            return f"It is not registered; what was made lies in {self.place}."
+        return f"Registered as version {self.version} in {self.place}."
+
+
+def release(
+    candidate: Candidate,
+    verdict: Verdict,
+    lines: Sequence[Line],
+    out: Path,
+    *,
+    tracker: Tracker,
+    run: Run,
+    example: FeatureFrame,
+    registry: Path,
+) -> Released:
+    """Write the candidate with its card and the gate's answer to `out`; register it if it passed.
+
+    With a tracking server the registry is its own, where the version begins at `staging`; without
+    one it is the folder `registry`, whose newest version is the champion. Raises TrackingFailed.
+    """
+    written(candidate, verdict, lines, out)
+    for name in (CARD, CARD_JSON, GATE, BUNDLE):
+        run.artifact(out / name, name)
+    if not verdict.passed:
+        return Released("", str(out))
+    if tracker.address is None:
+        return _shelved(out, registry)
+    from foretest.platform.registry import register
+
+    text = (out / CARD).read_text(encoding="utf-8")
+    version = register(tracker, run.id, out / BUNDLE, text, example)
+    return Released(version, tracker.address)
+
+
+def written(candidate: Candidate, verdict: Verdict, lines: Sequence[Line], out: Path) -> None:
+    """The bundle, the card in both forms, and the gate's answer."""
+    out.mkdir(parents=True, exist_ok=True)
+    told = cards.card(candidate.model, verdict, lines, candidate.promise)
+    bundles.write(out / BUNDLE, bundle_of(candidate))
+    write_text(out / CARD, cards.as_markdown(told))
+    write_text(out / CARD_JSON, cards.as_json(told))
+    write_text(out / GATE, json.dumps(verdict.to_json(), indent=1) + "\n")
+    write_text(out / "gate.txt", as_text(verdict) + "\n")
+
+
+def champion_of(tracker: Tracker, registry: Path) -> Candidate | None:
+    """The registered model that serves; None where none does, so that the formula is the champion.
+
+    Raises TrackingFailed, BadBundle, BadModel.
+    """
+    if tracker.address is None:
+        versions = _versions(registry)
+        return read(registry / f"{NAME}-{versions[-1]}") if versions else None
+    from foretest.platform.registry import fetch
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = fetch(tracker, Path(scratch))
+        return None if folder is None else read(folder)
+
+
+def read(place: Path) -> Candidate:
+    """The candidate of a bundle, or of a folder that holds one. Raises NoBundle, BadBundle."""
+    found = sorted(place.rglob("*.ftb")) if place.is_dir() else [place]
+    bundle: Bundle = bundles.read(found[0] if found else place / BUNDLE)
+    return candidate_of(bundle)
+
+
+def _shelved(out: Path, registry: Path) -> Released:
+    registry.mkdir(parents=True, exist_ok=True)
+    with lock(registry / "registry.lock"):
+        version = str(max(_versions(registry), default=0) + 1)
+        place = registry / f"{NAME}-{version}"
+        place.mkdir()
+        for name in (CARD, CARD_JSON, GATE):
+            write_text(place / name, (out / name).read_text(encoding="utf-8"))
+        # Last: a version is one that holds its bundle.
+        bundles.write(place / BUNDLE, bundles.read(out / BUNDLE))
+    return Released(version, str(registry))
+
+
+def _versions(registry: Path) -> list[int]:
+    found = [(_VERSION.fullmatch(p.name), p) for p in registry.glob(f"{NAME}-*")]
+    return sorted(int(m[1]) for m, place in found if m and (place / BUNDLE).exists())
