@@ -8,7 +8,7 @@ from math import nan
 from foretest.features.query import FileFacts, query_of_facts
 from foretest.lab.labels import Case
 from foretest.records import Source
-from foretest.replay.judge import ELSEWHERE, FAULTS, Trial
+from foretest.replay.judge import ELSEWHERE, FAULTS, SAMPLED, Trial
 
 
 def trials_of(cases: Iterable[Case], at: str) -> Iterator[Trial]:
@@ -18,7 +18,8 @@ def trials_of(cases: Iterable[Case], at: str) -> Iterator[Trial]:
     faults, which nobody ever wrote, stand beside the past changes: in slices of their own.
 
     A case of which only a sample of the suite ran is set apart: evidence chose what certainly ran,
-    so that failures which evidence foresees would be over-represented among those known.
+    so that failures which evidence foresees would be over-represented among those known. Of a slow
+    suite the judge has the cases that were drawn to run in full; training weighs the others.
     """
     for case in cases:
         files = (
@@ -35,9 +36,10 @@ def trials_of(cases: Iterable[Case], at: str) -> Iterator[Trial]:
             failed=frozenset(case.failed),
             modified=frozenset(case.modified_tests),
             added=frozenset(case.added_tests),
-            broken=broken or ("sampled" if case.ran is not None else ""),
+            broken=broken or (SAMPLED if case.ran is not None else ""),
             title=_title(case),
             beside=_beside(case, at),
+            ran=case.ran,
         )
 
 

@@ -42,13 +42,14 @@ ELSEWHERE = "changes tried at another commit"
 SLICES = (ALL, UNTOUCHED, MODIFIED, ADDED, MODULE, UNSEEN, SINGLE, FAULTS, ELSEWHERE)
 """In the order in which tables show them."""
 
+SAMPLED = "sampled"
 NOT_COUNTED = {
     "collection": "broke the collection, which any run shows",
     "import": "broke an import, which any run shows",
     "timeout": "ran out of time",
     "crash": "crashed the test process",
     "none-failed": "failed no test",
-    "sampled": "ran a sample of the suite alone",
+    SAMPLED: "ran a sample of the suite alone",
     "other-commit": "tried at another commit failed tests that the evidence does not know",
     "unknown": "failed only tests that the evidence does not know",
 }
@@ -75,6 +76,8 @@ class Trial:
     title: str = ""
     beside: str = ""
     """FAULTS or ELSEWHERE: judged in this slice alone, knowing no history and being none."""
+    ran: Mapping[str, float] | None = None
+    """Inclusion probability of each test that ran; None where all ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +160,15 @@ def moments(
     setting: Setting,
     apart: Counter[str],
     progress: Callable[[], None] = lambda: None,
+    *,
+    sampled: bool = False,
 ) -> Iterator[tuple[Trial, Moment, Mask]]:
     """Each trial that counts, the earliest first, as seen just before its outcome is known.
 
     Judging and training both walk through here, so that a model learns from what it will be shown.
-    What sets a trial apart is counted in `apart`.
+    What sets a trial apart is counted in `apart`. With `sampled`, trials of which a sample of the
+    suite ran are among them: who learns can weigh what ran, while no judge can tell what a strategy
+    would have caught. They tell nobody's history of their failures, since of most tests none knows.
     """
     seconds = predicted_seconds(store.seconds)
     collected = _collection_order(store, setting.collected)
@@ -172,7 +179,9 @@ def moments(
         for trial in group:
             progress()
             failed = _mask(store, trial.failed)
-            if kind := _not_counted(trial, failed):
+            kind = _not_counted(trial, failed)
+            in_part = sampled and kind == SAMPLED and bool(failed.any())
+            if kind and not in_part:
                 apart[kind] += 1
                 continue
             known = nothing if trial.beside else past
@@ -180,7 +189,7 @@ def moments(
                 trial.query, trial.time, store, known, seconds,
                 collected, setting.model, setting.rules, setting.freshness,
             ), failed  # fmt: skip
-            if not trial.beside:
+            if not trial.beside and not in_part:
                 outcomes.append(failed)
         for failed in outcomes:
             past = past.after(failed, group[0].time)

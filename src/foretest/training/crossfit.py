@@ -68,19 +68,18 @@ def calibrated(
     whole = fitter(_pooled(examples, extra, names))
     if len(names) < 2:
         return whole
-    scored: list[tuple[Floats, Floats]] = []
+    scored: list[tuple[Floats, Floats, Floats]] = []
     for number in range(min(FOLDS, len(names))):
         held = names[number::FOLDS]
         others = [name for name in names if name not in held]
         model = fitter(_pooled(examples, extra, others))
         scored.extend(
-            (model.raw(example.frame), example.failed.astype(np.float64))
+            (model.raw(example.frame), example.failed.astype(np.float64), example.stands_for)
             for name in held
             for example in examples[name]
         )
-    raw = np.concatenate([part[0] for part in scored])
-    failed = np.concatenate([part[1] for part in scored])
-    made: Fitted = replace(whole, calibration=calibration_of(raw, failed))  # type: ignore[type-var]
+    raw, failed, weights = (np.concatenate(column) for column in zip(*scored, strict=True))
+    made: Fitted = replace(whole, calibration=calibration_of(raw, failed, weights))  # type: ignore[type-var]
     return made
 
 
@@ -102,18 +101,21 @@ def left_out(
     }
 
 
-def calibration_of(raw: Floats, failed: Floats) -> Calibration | None:
+def calibration_of(
+    raw: Floats, failed: Floats, weights: Floats | None = None
+) -> Calibration | None:
     """The map from raw scores to P(test fails | the change breaks something); None if it is flat.
 
     Isotonic regression (Zadrozny & Elkan 2002), thinned to a few knots with equally many failures
-    between them, and made strictly rising, so that calibrating changes no order. Both arguments
-    are float64[n]; `failed` holds 0 and 1.
+    between them, and made strictly rising, so that calibrating changes no order. The arguments
+    are float64[n]; `failed` holds 0 and 1; `weights` says how many tests each stands for (None: 1).
     """
     from scipy.optimize import isotonic_regression
 
     values, of = np.unique(raw, return_inverse=True)
-    tests = np.bincount(of).astype(np.float64)
-    fails = np.bincount(of, weights=failed)
+    counted = np.ones(len(raw)) if weights is None else weights
+    tests = np.bincount(of, weights=counted)
+    fails = np.bincount(of, weights=failed * counted)
     level = np.asarray(isotonic_regression(fails / tests, weights=tests).x)
     # Most tests pass: knots that follow the failures lie where a difference is worth something.
     mass = np.cumsum(fails + PASSED * tests)

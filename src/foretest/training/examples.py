@@ -37,13 +37,24 @@ class Example:
     """bool[n]"""
     weight: float = 1.0
     """What the change counts in training; augmented ones count less than real ones."""
+    inclusion: NDArray[np.float64] | None = None
+    """float64[n]: probability with which each test came to run; None = 1, the whole suite ran."""
+
+    @property
+    def stands_for(self) -> NDArray[np.float64]:
+        """float64[n]: how many tests of the suite each one stands for (Horvitz & Thompson 1952)."""
+        ones = np.ones(len(self.failed))
+        return ones if self.inclusion is None else ones / self.inclusion
 
 
 def examples_of(
     trials: Sequence[Trial], store: EvidenceStore, setting: Setting, repository: str
 ) -> Iterator[Example]:
-    """The examples that a repository's trials give, the earliest first."""
-    for trial, moment, failed in moments(trials, store, setting, Counter()):
+    """The examples that a repository's trials give, the earliest first.
+
+    Of a trial of which a sample of the suite ran, the tests that ran, each with its probability.
+    """
+    for trial, moment, failed in moments(trials, store, setting, Counter(), sampled=True):
         frame = build(
             trial.query,
             moment.store,
@@ -51,7 +62,15 @@ def examples_of(
             ages=setting.freshness.ages,
             stale_after=setting.rules.max_coverage_age,
         )
-        yield Example(repository, trial.commit, trial.case_id, frame, failed)
+        if trial.ran is None:
+            yield Example(repository, trial.commit, trial.case_id, frame, failed)
+            continue
+        inclusion = np.array([trial.ran.get(unit, 0.0) for unit in store.tests])
+        ran = np.flatnonzero(inclusion)
+        yield Example(
+            repository, trial.commit, trial.case_id, frame.take(ran), failed[ran],
+            inclusion=inclusion[ran],
+        )  # fmt: skip
 
 
 def without(example: Example, families: Iterable[str], weight: float) -> Example:
@@ -129,7 +148,7 @@ def sample(
     """All failing tests, the `hard` passing ones of highest score, and `easy` others at random.
 
     The others weigh the inverse of their inclusion probability, so that sums over the sample are
-    unbiased for sums over all tests.
+    unbiased for sums over all tests; where a sample of the suite ran, all do.
     """
     failing = np.flatnonzero(example.failed)
     order = np.argsort(np.where(example.failed, -inf, -scores.astype(np.float64)), kind="stable")
@@ -139,4 +158,4 @@ def sample(
     each = len(rest) / len(drawn) if len(drawn) else 1.0
     rows = np.concatenate((failing, certain, drawn)).astype(np.int64)
     weights = np.concatenate((np.ones(len(failing) + len(certain)), np.full(len(drawn), each)))
-    return Sampled(rows, weights)
+    return Sampled(rows, weights * example.stands_for[rows])

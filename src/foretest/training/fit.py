@@ -162,7 +162,8 @@ def rows_of(examples: Sequence[Example], recipe: Recipe, base: Model) -> Rows:
         drawn = sample(example, scores, rng, recipe.hard, recipe.easy)
         frame = example.frame.take(drawn.rows)
         failed = example.failed[drawn.rows].astype(np.float64)
-        share = np.where(failed > 0, 1.0 / failed.sum(), PASSING / len(example.failed))
+        whole = example.stands_for
+        share = np.where(failed > 0, 1.0 / whole[example.failed].sum(), PASSING / whole.sum())
         start = base_logit(scores[drawn.rows])
         weights = drawn.weights * share * example.weight
         parts.append((matrix(frame, recipe.inputs, start), failed, weights, start))
