@@ -61,7 +61,7 @@ proof: $(VENV)/.dev ## Print the figures: the judge over the kept facts, how sel
 .PHONY: cases
 cases: $(VENV)/.dev ## Make those facts anew from real repositories (hours): SCRATCH=DIR
 	@: $${SCRATCH:?say where the work may lie: make cases SCRATCH=DIR}
-	@$(BIN)/foretest platform corpus --scratch "$(SCRATCH)" --facts proof/cases
+	@$(BIN)/foretest platform corpus --no-ray --workers $(JOBS) --scratch "$(SCRATCH)" --facts proof/cases
 
 .PHONY: clean
 clean: ## Remove environments and caches; what foretest has learnt (.foretest) stays

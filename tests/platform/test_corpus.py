@@ -187,6 +187,13 @@ def test_who_has_least_comes_first(recipe: Recipe) -> None:
     assert by_need([rich, recipe], facts) == [recipe, rich]
 
 
+def test_the_kept_facts_stay_small() -> None:
+    facts = Path(__file__).parents[2] / "proof" / "cases"
+    if not facts.exists():
+        pytest.skip("the kept facts are not here")
+    assert account(facts).size <= 20e6
+
+
 def test_recipes_are_sound() -> None:
     recipes = read_recipes()
     assert len({recipe.url for recipe in recipes}) == len(recipes)
