@@ -23,7 +23,7 @@ Examples:
 @click.argument("question", type=click.Choice(("kinds", "families")))
 @facts_option
 @click.option("--folds", type=click.IntRange(2), default=10, show_default=True,
-              help="Parts of the repositories; each is judged by models of the others.")  # fmt: skip
+              help="Parts of the repositories, each judged by the others' models.")  # fmt: skip
 @click.option("--coverage", type=click.Choice(("fresh", "lagged")), default="lagged",
               show_default=True, help="Age of the coverage that they are judged on.")  # fmt: skip
 @click.option("--ray/--no-ray", default=False, help="Contenders in parallel, or one by one here.")

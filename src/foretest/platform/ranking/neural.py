@@ -69,5 +69,10 @@ def fit_neural(
             steps.step()
     found = [part.detach().numpy().astype(np.float64) for part in (into, level, out)]
     return Neural(
-        columns=inputs, into=found[0], level=found[1], out=found[2], bias=float(bias[0]), base=base
+        columns=inputs,
+        into=found[0],
+        level=found[1],
+        out=found[2],
+        bias=float(bias.detach()[0]),
+        base=base,
     )
