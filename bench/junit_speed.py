@@ -36,8 +36,12 @@ KINDS = {
     "usual": "pytest: 1 % fail with a trace, 2 % skipped, a third parametrised",
     "surefire": "Surefire: 1 % fail, every tenth case with a log of 2 kB",
     "vitest": "Vitest: titles of many words, cases over two lines",
+    "classes": "JUnit: a suite per class of 10, every case passes",
+    "ones": "JUnit: thousands of suites of 1, every case passes",
 }
 CASES_A_CLASS = 20
+A_SUITE = {"classes": 10, "ones": 1}
+"""Cases in a suite of its own, where the report is not one suite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,29 @@ def write(path: Path, kind: str, cases: int) -> None:
     suite = {"surefire": "org.acme.All", "vitest": "a.test.ts"}.get(kind, "pytest")
     with path.open("w", encoding="utf-8") as file:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n')
+        if kind in A_SUITE:
+            file.write(f"<testsuites>{_suites(cases, A_SUITE[kind], draw)}</testsuites>")
+            return
         if kind != "surefire":
             file.write(f'<testsuites name="{root}">')
         file.write(f'<testsuite name="{suite}" tests="{cases}" timestamp="2025-03-01T12:00:00">')
         for number in range(cases):
             file.write(_case(kind, number, draw))
         file.write("</testsuite>" + "</testsuites>" * (kind != "surefire"))
+
+
+def _suites(cases: int, size: int, draw: random.Random) -> str:
+    """As Gradle and others write one report of many classes."""
+    parts = []
+    for begin in range(0, cases, size):
+        place = f"org.acme.m{begin // 1000}.Case{begin}Test"
+        time = f"2025-03-01T{begin // 3600 % 24:02}:{begin // 60 % 60:02}:{begin % 60:02}"
+        parts.append(f'\n<testsuite name="{place}" tests="{size}" timestamp="{time}">')
+        for number in range(begin, begin + size):
+            told = f'name="does{number}" classname="{place}" time="{draw.random():.3f}"'
+            parts.append(f"\n  <testcase {told}/>")
+        parts.append("\n</testsuite>")
+    return "".join(parts)
 
 
 def _case(kind: str, number: int, draw: random.Random) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 from xml.sax.saxutils import quoteattr
 
 import pytest
@@ -52,22 +53,41 @@ CASES = st.builds(
     TIMES,
     INSIDE,
 )
-BETWEEN = st.sampled_from(["", "\n  ", '</testsuite>\n<testsuite name="pytest">', "<!-- x -->"])
+BETWEEN = st.sampled_from(
+    [
+        "",
+        "\n  ",
+        "<!-- x -->",
+        '</testsuite>\n<testsuite name="pytest">',
+        '</testsuite><testsuite name="s" tests="1" timestamp="2025-03-01T12:00:00">\n',
+        '</testsuite><testsuite name="s" tests="2" timestamp="2024-03-01T12:00:00.5+02:00">',
+        '</testsuite><testsuite name="A&amp;B" tests="2" timestamp="soon">',
+        '</testsuite><testsuite name="tests.test_a"><properties><property/></properties>',
+        '</testsuite><testsuite name="org.acme.C$D" tests="0"/><testsuite name="a">',
+        '</testsuite></testsuites><testsuites name="x"><testsuite name="y">',
+        "</testsuite><testsuite>",
+        "</testsuite></testsuite><testsuite name='s'>",
+        '<testsuite name="within">',
+        "</testsuite>",
+    ]
+)
+ROOTS = st.sampled_from(["", ' name="pytest tests"', ' name="vitest tests"', ' name="jest tests"'])
 
 
-def read(data: bytes, known: tuple[str, ...]) -> tuple[tuple[TestResult, ...], int, bool]:
-    ledger, damaged = Ledger(), False
+Told = tuple[tuple[TestResult, ...], int, bool, datetime | None]
+
+
+def read(data: bytes, known: tuple[str, ...]) -> Told:
+    ledger, reading, damaged = Ledger(), Reading(), False
     try:
-        for batch in batches(io.BytesIO(data), Units(known), Reading()):
+        for batch in batches(io.BytesIO(data), Units(known), reading):
             ledger.take(batch)
     except DamagedError:
         damaged = True
-    return ledger.results(), ledger.unmatched, damaged
+    return ledger.results(), ledger.unmatched, damaged, reading.began
 
 
-def both(
-    data: bytes, known: tuple[str, ...] = ()
-) -> list[tuple[tuple[TestResult, ...], int, bool]]:
+def both(data: bytes, known: tuple[str, ...] = ()) -> list[Told]:
     told = []
     for least in (0, 1 << 40):
         with pytest.MonkeyPatch.context() as patch:
@@ -78,11 +98,17 @@ def both(
 
 @settings(deadline=None, max_examples=200)
 @given(
-    st.lists(st.tuples(CASES, BETWEEN), min_size=1, max_size=12), st.integers(0, 40), st.booleans()
+    st.lists(st.tuples(CASES, BETWEEN), min_size=1, max_size=12),
+    st.integers(0, 40),
+    st.booleans(),
+    ROOTS,
 )
-def test_lifting_changes_nothing(cases: list[tuple[str, str]], cut: int, known: bool) -> None:
+def test_lifting_changes_nothing(
+    cases: list[tuple[str, str]], cut: int, known: bool, root: str
+) -> None:
     body = "".join(case + between for case, between in cases)
-    data = f'<?xml version="1.0"?><testsuites><testsuite name="s">{body}</testsuite></testsuites>'
+    suites = f'<testsuite name="s">{body}</testsuite>'
+    data = f'<?xml version="1.0"?><testsuites{root}>{suites}</testsuites>'
     units = ("tests/test_a.py::test_a", "pkg/tests/test_a.py::TestB::test_b") if known else ()
     lifted, parsed = both(data.encode()[: len(data.encode()) - cut], units)
     assert lifted == parsed

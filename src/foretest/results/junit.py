@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
-from itertools import repeat
+from itertools import pairwise, repeat
 from operator import or_
 from typing import IO
 
@@ -18,34 +18,26 @@ import polars as pl
 from foretest.records import Outcome
 from foretest.results.attempts import attempts_of, only_teardown, seconds_of
 from foretest.results.batch import Batch, Case, Entries, any_volatile, steady
+from foretest.results.choosing import DIALECTS, Suites, of_plain
 from foretest.results.dialects import bazel
 from foretest.results.dialects.contract import Dialect, Scene, Spelling, under
-from foretest.results.dialects.go import GOTESTSUM
-from foretest.results.dialects.java import JUNIT
-from foretest.results.dialects.javascript import JEST, MOCHA, PLAYWRIGHT, VITEST
-from foretest.results.dialects.native import CTEST, GTEST
 from foretest.results.dialects.python import PYTEST
-from foretest.results.dialects.rust import NEXTEST
 from foretest.results.joining import Units
-from foretest.results.lifting import TOLD, Stretch, stretches
+from foretest.results.lifting import Stretch, stretches
 from foretest.results.normalise import LONGEST, moment_of
+from foretest.results.shapes import TOLD
 from foretest.results.xmlstream import ILLEGAL, Element
 
 ROOTS = (b"<testsuites", b"<testsuite")
 """How a JUnit report begins, for whoever sniffs at formats."""
 
 
-def _file_or_class(scene: Scene, classname: str, file: str) -> str:
-    place = scene.files(file) or classname
-    return f"{place}::" if place else ""
-
-
-OTHER = Dialect("junit", lambda _, __: True, _file_or_class)
-"""Whoever else writes JUnit XML: a test is its file or class, and its name."""
-DIALECTS = (NEXTEST, JEST, VITEST, PLAYWRIGHT, MOCHA, GTEST, CTEST, GOTESTSUM, PYTEST, JUNIT, OTHER)
-"""The first that tells a case as its own reads it."""
-
-_COUNT = re.compile(r"[0-9]{1,9}")
+_COUNT = "^[0-9]{1,9}$"
+_ISO = (
+    r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
+    r"(?:\.[0-9]+)?(Z|[+-][0-9:]{5}|)$"
+)
+_PLACE = {"suite": pl.Int32(), "position": pl.UInt32()}
 _UNREADY = r"^$|[\x00-\x1f\x{fffe}\x{ffff}]"
 """Class names that are none, or not as the parser gives them."""
 _PREFIXES = 50_000
@@ -87,34 +79,67 @@ class _Reader:
 
     def read(self, stretch: Stretch) -> Iterator[Batch]:
         """A stretch's results: a batch for neighbouring suites of one dialect."""
-        firsts = _firsts(stretch)
-        suites = [self._reading.scene.suite]
-        begun, dialect = 0, None
-        for number in range(len(stretch.opened) + 1):
-            if number:
-                opened = stretch.opened[number - 1]
-                if opened.tag != "testsuite" and dialect is not None:
-                    yield self._batch(stretch.within(begun, number), dialect, suites)
-                    begun, dialect = number, None
-                self._open(opened, self._suites + number)
-                suites.append(self._reading.scene.suite)
-            if number not in firsts:
-                continue
-            if self._dialect is None:
-                self._dialect = self._chosen(firsts[number])
-            if dialect is not None and dialect is not self._dialect:
-                yield self._batch(stretch.within(begun, number), dialect, suites)
-                begun = number
-            dialect = self._dialect
-        if dialect is not None:
-            yield self._batch(stretch.within(begun, len(suites)), dialect, suites)
-        self._suites += len(stretch.opened)
-        self._reading.scene.suite = suites[-1]
+        scene, suites = self._reading.scene, Suites(self._reading.scene.suite, stretch.suites)
+        self._begin(stretch.suites)
+        roots = [n for n in suites.roots if n]
+        if not scene.root_tag and len(suites) > 1 and 1 not in roots:
+            roots.insert(0, 1)
+        for begin, end in pairwise((0, *roots, len(suites))):
+            if begin:
+                scene.root_tag, scene.root = suites.element(begin)
+            part = stretch.within(begin, end)
+            for start, stop, dialect in self._runs(part, suites):
+                yield self._batch(part.within(start, stop), dialect, suites)
+        self._suites += len(stretch.suites)
+        scene.suite = suites[-1]
         self._counted = {n: c for n, c in self._counted.items() if n == self._suites}
 
-    def _batch(
-        self, stretch: Stretch, dialect: Dialect, suites: Sequence[Mapping[str, str]]
-    ) -> Batch:
+    def _begin(self, suites: pl.DataFrame) -> None:
+        """Take in when suites began and what they count."""
+        if not len(suites):
+            return
+        counts = suites.select("tag", "tests").with_row_index("number", self._suites + 1)
+        counts = counts.filter(pl.col("tests").str.contains(_COUNT), tag="testsuite")
+        numbers, tests = counts["number"].to_list(), counts["tests"].cast(pl.Int64).to_list()
+        self._counted.update(zip(numbers, tests, strict=True))
+        for text in _earliest(suites["timestamp"]):
+            self._reading.began = _earlier(self._reading.began, text)
+
+    def _runs(self, stretch: Stretch, suites: Suites) -> Iterator[tuple[int, int, Dialect]]:
+        """Neighbouring suites of one dialect: the first, the one behind the last, the dialect."""
+        chosen = self._choose(stretch, suites)
+        start, before = 0, None
+        alike = len(set(chosen.values())) == 1
+        for number in sorted(chosen) if not alike else [min(chosen)]:
+            dialect = chosen[number]
+            if before is not None and dialect is not before:
+                yield start, number, before
+                start = number
+            before = dialect
+        if before is not None:
+            yield start, len(suites), before
+        if len(suites) > 1 or before is not None:
+            self._dialect = chosen.get(len(suites) - 1)
+
+    def _choose(self, stretch: Stretch, suites: Suites) -> dict[int, Dialect]:
+        """The dialect of each suite that has cases: its first case tells."""
+        scene = self._reading.scene
+        plain, strange = _firsts(stretch)
+        told = of_plain(scene, plain, suites) if len(plain) else []
+        chosen = dict(zip(plain["suite"].to_list(), told, strict=True)) if told is not None else {}
+        if told is None:
+            strange |= {row["suite"]: _attributes(row) for row in plain.iter_rows(named=True)}
+        for number, case in strange.items():
+            scene.suite = suites[number]
+            dialect = next(d for d in DIALECTS if d.tells(scene, case))
+            if dialect.suspect is not None and (said := dialect.suspect(scene, case)):
+                self._reading.notices[said] = None
+            chosen[number] = dialect
+        if self._dialect is not None and 0 in chosen:
+            chosen[0] = self._dialect
+        return chosen
+
+    def _batch(self, stretch: Stretch, dialect: Dialect, suites: Suites) -> Batch:
         if dialect is not self._spelled:
             self._spelled = dialect
             self._prefixes.clear()
@@ -134,7 +159,8 @@ class _Reader:
             rows = rows.sort("position", maintain_order=True)
         rows = rows.with_columns(pl.col("suite") + self._suites)
         runner = bazel.RUNNER if self._reading.target else dialect.runner
-        return Batch(runner, rows, self._uncounted(stretch))
+        uncounted = self._uncounted(stretch) if dialect is PYTEST else {}
+        return Batch(runner, rows, uncounted)
 
     def _uncounted(self, stretch: Stretch) -> dict[int, int]:
         """For each suite its entries less what it counts and no batch of it has been told."""
@@ -147,30 +173,9 @@ class _Reader:
         self._counted.update(dict.fromkeys(told, 0))
         return told
 
-    def _open(self, suite: Element, number: int) -> None:
-        scene = self._reading.scene
-        if suite.tag == "testsuites" or not scene.root_tag:
-            scene.root_tag, scene.root = suite.tag, suite.attributes
-        if suite.tag == "testsuite":
-            scene.suite = suite.attributes
-            count = suite.attributes.get("tests", "")
-            if _COUNT.fullmatch(count):
-                self._counted[number] = int(count)
-        self._reading.began = _earlier(self._reading.began, suite.attributes.get("timestamp", ""))
-        self._dialect = None
-
-    def _chosen(self, case: Mapping[str, str]) -> Dialect:
-        scene = self._reading.scene
-        dialect = next(d for d in DIALECTS if d.tells(scene, case))
-        if dialect.suspect is not None and (said := dialect.suspect(scene, case)):
-            self._reading.notices[said] = None
-        return dialect
-
     # --- plain cases, by column ----------------------------------------------------------------
 
-    def _plain(
-        self, cases: pl.DataFrame, dialect: Dialect, suites: Sequence[Mapping[str, str]]
-    ) -> pl.DataFrame:
+    def _plain(self, cases: pl.DataFrame, dialect: Dialect, suites: Suites) -> pl.DataFrame:
         whole = dialect.identify is not None and dialect.splits is None
         if whole or self._reading.target:
             spelled = self._each(cases, dialect, suites)
@@ -193,18 +198,14 @@ class _Reader:
         )
         return self._join(rows, cases) if self._units else rows
 
-    def _each(
-        self, cases: pl.DataFrame, dialect: Dialect, suites: Sequence[Mapping[str, str]]
-    ) -> pl.DataFrame:
+    def _each(self, cases: pl.DataFrame, dialect: Dialect, suites: Suites) -> pl.DataFrame:
         spelled: list[Spelling] = []
         for row in cases.iter_rows(named=True):
             self._reading.scene.suite = suites[row["suite"]]
             spelled.append(self._spell(_attributes(row), dialect))
         return pl.DataFrame(spelled, {"unit": pl.String, "parameters": pl.String}, orient="row")
 
-    def _together(
-        self, cases: pl.DataFrame, dialect: Dialect, suites: Sequence[Mapping[str, str]]
-    ) -> pl.DataFrame:
+    def _together(self, cases: pl.DataFrame, dialect: Dialect, suites: Suites) -> pl.DataFrame:
         prefix = self._prefix(cases, dialect)
         if dialect.splits is not None:
             parts = dialect.splits(cases["name"])
@@ -308,18 +309,18 @@ class _Reader:
         return found, True
 
 
-def _firsts(stretch: Stretch) -> dict[int, Mapping[str, str]]:
-    """For each suite that has any, the attributes of the case that comes first."""
-    found: dict[int, tuple[int, Mapping[str, str]]] = {}
-    for position, number, element in reversed(stretch.among):
-        found[number] = position, element.attributes
-    cases = stretch.cases
-    if cases is not None and len(cases):
-        fresh = cases["suite"] != cases["suite"].shift(1)
-        for row in cases.filter(fresh.fill_null(value=True)).iter_rows(named=True):
-            if row["suite"] not in found or row["position"] < found[row["suite"]][0]:
-                found[row["suite"]] = row["position"], _attributes(row)
-    return {number: attributes for number, (_, attributes) in found.items()}
+def _firsts(stretch: Stretch) -> tuple[pl.DataFrame, dict[int, Mapping[str, str]]]:
+    """Each suite's first case: plain ones by column, and the attributes of others."""
+    cases = stretch.cases if stretch.cases is not None else pl.DataFrame(schema=_PLACE)
+    plain = cases.filter((pl.col("suite") != pl.col("suite").shift(1)).fill_null(value=True))
+    if not stretch.among:
+        return plain, {}
+    places = dict(zip(plain["suite"], plain["position"], strict=True))
+    strange: dict[int, Mapping[str, str]] = {}
+    for position, number, element in stretch.among:
+        if number not in strange and position < places.get(number, position + 1):
+            strange[number] = element.attributes
+    return plain.filter(~pl.col("suite").is_in(list(strange))), strange
 
 
 def _attributes(row: Mapping[str, str]) -> dict[str, str]:
@@ -371,6 +372,14 @@ def _seconds(cases: pl.DataFrame) -> pl.Series:
         seconds = seconds.scatter(odd, pl.Series(told, dtype=pl.Float64))
     possible = seconds.is_between(0, LONGEST, closed="left")
     return seconds if possible.all() else seconds.set(~possible.fill_null(value=False), None)
+
+
+def _earliest(texts: pl.Series) -> list[str]:
+    """Among which the earliest moment is: of those that are written alike the first alone."""
+    told = texts.drop_nulls().unique()
+    alike = told.str.contains(_ISO)
+    spelled = pl.DataFrame({"text": told.filter(alike)}).group_by(pl.col("text").str.extract(_ISO))
+    return [*spelled.agg(first=pl.col("text").min())["first"], *told.filter(~alike)]
 
 
 def _earlier(before: datetime | None, text: str) -> datetime | None:

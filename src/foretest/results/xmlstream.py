@@ -98,6 +98,20 @@ class Builder:
         if problem:
             raise problem
 
+    def check(self, tags: str, deeper: int) -> None:
+        """Take in tags of which nothing is made, and which open `deeper` elements more than close.
+
+        Raises DamagedError.
+        """
+        self._parser.StartElementHandler = self._parser.EndElementHandler = None
+        try:
+            for _ in self.feed(tags):
+                pass
+        finally:
+            self._parser.StartElementHandler = self._start
+            self._parser.EndElementHandler = self._end
+        self._depth += deeper
+
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth > _DEPTH_LIMIT:

@@ -89,6 +89,8 @@ class Dialect:
     identify: Callable[[Scene, Mapping[str, str]], Spelling] | None = None
     splits: Callable[[pl.Series], pl.DataFrame] | None = None
     """`split` for a whole column, where it is needed for many names: `text` and `parameters`."""
+    told: Callable[[Scene], pl.Expr] | None = None
+    """`tells` by column, of plain cases in scenes of one root: `suite_name` is the suite's name."""
     prefixes: Callable[[pl.Series], pl.Series] | None = None
     """`prefix` for a whole column of class names, none of them empty, where no file is told."""
     suspect: Callable[[Scene, Mapping[str, str]], str] | None = None

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import IO
 
+import polars as pl
+
 from foretest.records import Outcome
 from foretest.results.batch import Attempt, Case
 from foretest.results.dialects.contract import Dialect, Document, Files, Scene, Spelling
@@ -85,6 +87,12 @@ def _tells(scene: Scene, case: Mapping[str, str]) -> bool:
     return is_path and _FUNCTION.match(case.get("name", "")) is not None
 
 
+def _told(_: Scene) -> pl.Expr:
+    is_path = pl.col("classname").str.contains("/", literal=True)
+    named = pl.col("name").str.contains(r"^(?:Test|Example|Fuzz|Benchmark)(?:[^a-z]|$)")
+    return is_path & (pl.col("suite_name") == pl.col("classname")) & named
+
+
 def _prefix(_: Scene, classname: str, __: str) -> str:
     return f"{classname}::"
 
@@ -95,7 +103,7 @@ def _split(name: str) -> Spelling:
     return ("" if name == "TestMain" else function), subtest if slash else None
 
 
-GOTESTSUM = Dialect("go", _tells, _prefix, _split, marks="/M")
+GOTESTSUM = Dialect("go", _tells, _prefix, _split, marks="/M", told=_told)
 
 _EVENT = rb'\{\s*"(?:Time|Action|ImportPath|Package)"\s*:'
 GO = Document("go", re.compile(_EVENT + rb"|FAIL\t\S+ \[[^\n]+\n" + _EVENT), cases)

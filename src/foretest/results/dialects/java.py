@@ -17,6 +17,11 @@ def _tells(_: Scene, case: Mapping[str, str]) -> bool:
     return "." in case.get("classname", "") and " " not in case.get("classname", "")
 
 
+def _told(_: Scene) -> pl.Expr:
+    classname = pl.col("classname").str
+    return classname.contains(".", literal=True) & ~classname.contains(" ", literal=True)
+
+
 def _prefix(_: Scene, classname: str, __: str) -> str:
     return classname.replace("$", "::") + "::" if classname else ""
 
@@ -42,4 +47,4 @@ def _split(name: str) -> Spelling:
     return method[1], values
 
 
-JUNIT = Dialect("junit", _tells, _prefix, _split, marks="([{", prefixes=_prefixes)
+JUNIT = Dialect("junit", _tells, _prefix, _split, marks="([{", told=_told, prefixes=_prefixes)

@@ -24,6 +24,16 @@ def _tells(scene: Scene, case: Mapping[str, str]) -> bool:
     return _MODULE.search(classname) is not None and not _of_java(scene, classname, case)
 
 
+def _told(scene: Scene) -> pl.Expr:
+    if scene.root.get("name") == "pytest tests":
+        return pl.lit(value=True)
+    classname = pl.col("classname")
+    is_class = (pl.col("suite_name") == classname) & classname.str.contains(r"(?:^|\.)\p{Lu}[^.]*$")
+    of_java = is_class | pl.col("name").str.contains(r"(?s)^[^\[]*\)(?:\[.*)?$")
+    named = (pl.col("suite_name") == "pytest") | pl.col("file").str.ends_with(".py")
+    return named | (classname.str.contains(_MODULE.pattern) & ~of_java)
+
+
 def _of_java(scene: Scene, classname: str, case: Mapping[str, str]) -> bool:
     """Packages of Java may be called like test modules; suites are classes there, tests methods."""
     called = case.get("name", "").partition("[")[0]
@@ -84,5 +94,6 @@ PYTEST = Dialect(
     marks="[",
     identify=_identify,
     splits=_splits,
+    told=_told,
     prefixes=_prefixes,
 )
