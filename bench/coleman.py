@@ -2,6 +2,7 @@
 
     python -m bench.coleman [--data FOLDER] [--only PROJECT]
     python -m bench.coleman fit [--data FOLDER]      the weights that the package brings
+    python -m bench.coleman refit [--data FOLDER]    what fitting them to the own past changes
 
 Each build is judged by the state that `foretest record` keeps of the builds before it, and by the
 function that selection reads. Judged are failing builds of at least six tests; a test that stands
@@ -24,13 +25,15 @@ from foretest.config import load_config
 from foretest.datasets import coleman
 from foretest.datasets.privacy import Pseudonyms
 from foretest.datasets.quality import Ledger
+from foretest.features.frame import FeatureFrame
 from foretest.features.history import NAMES, history_rows
 from foretest.history import state as states
-from foretest.models.prioritiser import WEIGHTS, fit, points
+from foretest.models.prioritiser import WEIGHTS, Prioritiser, fit, points
 from foretest.recollection import durations
 from foretest.records import TestRun
 from foretest.replay.intervals import ClusteredBootstrap
 from foretest.replay.metrics import Faults, faults
+from foretest.selection.budget import BALANCED, running_order
 from foretest.selection.compose import predicted_seconds
 
 DRUID, DUNE = "alibaba-druid", "dune-total"
@@ -158,6 +161,16 @@ def judge(build: Build, score: Floats) -> Faults:
     return faults(order, build.took, build.failed, SHARES)
 
 
+def as_selected(build: Build, weights: Floats) -> Faults:
+    """The order in which `foretest select` would run the tests."""
+    frame = FeatureFrame(
+        len(build.failed), {"past": points(build.rows, weights).astype(np.float32)}
+    )
+    scores = Prioritiser().predict(frame)
+    order = running_order(scores, build.seconds, BALANCED, float(build.seconds.sum()))
+    return faults(order, build.took, build.failed, SHARES)
+
+
 def at_random(build: Build) -> Faults:
     generator = np.random.default_rng(build.number)
     n = len(build.failed)
@@ -185,22 +198,23 @@ def learnt(told: Sequence[Build]) -> Floats:
     return fit(lessons(told), np.zeros(len(NAMES)), 1.0)
 
 
-def on_own_past(told: Sequence[Build], start: Floats) -> list[Faults]:
-    """Weights that begin as `start` and are fitted anew to the builds before as they come."""
+def own_weights(told: Sequence[Build], start: Floats) -> list[Floats]:
+    """For each build weights that begin as `start` and are fitted anew to the builds before."""
     weights, found = start, []
-    for at, build in enumerate(told):
+    for at in range(len(told)):
         if at and at % REFIT == 0:
             weights = fit(lessons(told[max(0, at - REMEMBERED) : at]), start, STRENGTH)
-        found.append(judge(build, points(build.rows, weights)))
+        found.append(weights)
     return found
 
 
 def table(project: str, told: Sequence[Build], elsewhere: str, start: Floats) -> Iterator[str]:
+    fitted = zip(told, own_weights(told, start), strict=True)
     scored = {
         "random": [at_random(b) for b in told],
         **{name: [judge(b, of(b)) for b in told] for name, of in REFERENCES.items()},
         f"foretest, weights from {elsewhere}": [judge(b, points(b.rows, start)) for b in told],
-        "foretest, the same, then own past": on_own_past(told, start),
+        "foretest, the same, then own past": [judge(b, points(b.rows, w)) for b, w in fitted],
         "foretest as shipped (both in sight)": [judge(b, points(b.rows)) for b in told],
         f"foretest, from {elsewhere}, by time": [judge(b, by_time(b, start)) for b in told],
         "foretest as shipped, by time": [judge(b, by_time(b)) for b in told],
@@ -232,6 +246,25 @@ def _interval(draw: ClusteredBootstrap, column: Floats) -> str:
     return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
+def refit_lines(project: str, told: Sequence[Build], start: Floats) -> Iterator[str]:
+    """What fitting to the own past changes, by whether the order counts time, and how."""
+    draw = ClusteredBootstrap([(project, str(at // BLOCK)) for at in range(len(told))])
+    own = own_weights(told, start)
+    ways: dict[str, Callable[[Build, Floats], Faults]] = {
+        "by points": lambda b, w: judge(b, points(b.rows, w)),
+        "by time": lambda b, w: judge(b, by_time(b, w)),
+        "as selected": as_selected,
+    }
+    yield f"{project}: {len(told):,} failing builds"
+    yield f"{'':14s} " + " ".join(f"{metric:26s}" for metric in METRICS).rstrip()
+    for name, way in ways.items():
+        before = _columns([way(b, start) for b in told])
+        after = _columns([way(b, w) for b, w in zip(told, own, strict=True)])
+        gaps = [draw.difference(late, early) for late, early in zip(after, before, strict=True)]
+        shown = (f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]" for gap in gaps)
+        yield f"{name:14s} " + " ".join(f"{text:26s}" for text in shown).rstrip()
+
+
 def weight_lines(every: dict[str, list[Build]]) -> Iterator[str]:
     both = learnt([*every[DRUID], *every[DUNE]])
     fits = {DRUID: learnt(every[DRUID]), DUNE: learnt(every[DUNE]), "both": both}
@@ -244,7 +277,7 @@ def weight_lines(every: dict[str, list[Build]]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.coleman", description=__doc__.splitlines()[0])
     folder = load_config(Path.cwd()).datasets
-    parser.add_argument("what", nargs="?", choices=("table", "fit"), default="table")
+    parser.add_argument("what", nargs="?", choices=("table", "fit", "refit"), default="table")
     parser.add_argument("--data", type=Path, default=Path(folder or ".") / "coleman")
     parser.add_argument("--only")
     asked = parser.parse_args()
@@ -257,6 +290,10 @@ def main() -> None:
         print("\n".join(weight_lines(every)))
         return
     starts = {name: learnt(every[name]) for name in (DRUID, DUNE)}
+    if asked.what == "refit":
+        for name, elsewhere in ((DRUID, DUNE), (DUNE, DRUID)):
+            print("\n".join((*refit_lines(name, every[name], starts[elsewhere]), "")), flush=True)
+        return
     for name, told in every.items():
         if asked.only in (None, name):
             elsewhere = DUNE if name == DRUID else DRUID

@@ -150,7 +150,8 @@ class Machine:
             )
         shims = {
             "pip": 'test "$1" = install; case "$*" in *foretest*) ;; *) exit 1;; esac',
-            "foretest": f'if [ "$1" = learn ]; then shift; exec {python} {learn} '
+            "foretest": f'if [ "$1" = record ] && [ -e {self.shims}/record-fails ]; then exit 1;'
+            f' fi; if [ "$1" = learn ]; then shift; exec {python} {learn} '
             f'"{self.project.bundle}" "$@"; fi; exec {foretest} "$@"',
             "pytest": f'exec {pytest} "$@"',
             "python3": 'test "$1 $2" = "-m venv"; mkdir -p "$3/bin"; : > "$3/bin/activate"',

@@ -230,6 +230,12 @@ def test_select_pytest_record_over_several_commits(buildbot: Buildbot, project: 
 
     _check_lake(buildbot, [night, faulty, sound, merged], project)
 
+    # What `record` finds wanting fails the build, as green as its tests are.
+    (buildbot.folder / "shims" / "record-fails").touch()
+    unjoined = buildbot.force("main")
+    assert (unjoined.result, unjoined.steps["tests"]) == ("failure", "success"), unjoined
+    assert "Pushed the state of" in unjoined.texts["push"]
+
 
 def _check_lake(buildbot: Buildbot, builds: list[Built], project: Project) -> None:
     """The lake holds one run a build, in order, with its commit and the tests that it ran."""

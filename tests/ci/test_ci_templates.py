@@ -146,8 +146,8 @@ def test_a_template_runs_over_several_commits(
 
 
 FAKES = {
-    "foretest": 'mkdir -p .foretest; echo "$*" >> "$COMMANDS"; if [ "$1" = "$FAILS" ]; then exit 1; fi',
-    "pytest": 'echo "pytest $*" >> "$COMMANDS"; if [ "$FAILS" = pytest ]; then exit 1; fi',
+    "foretest": 'mkdir -p .foretest; echo "$*" >> "$COMMANDS"; test "$1" != "$FAILS"',
+    "pytest": 'echo "pytest $*" >> "$COMMANDS"; test "$FAILS" != pytest',
 }
 
 
