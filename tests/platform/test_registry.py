@@ -41,7 +41,7 @@ def features() -> FeatureFrame:
 def test_without_an_address_there_is_nothing_to_register_with(
     features: FeatureFrame, tmp_path: Path
 ) -> None:
-    nowhere = open_tracker(None, spool=tmp_path)
+    nowhere = open_tracker("", spool=tmp_path)
     assert registry.register(nowhere, "", Formula(), "# Card", features) == ""
     assert registry.champion(nowhere) is None
     assert registry.standing(nowhere) == {}

@@ -14,7 +14,7 @@ import altair as alt
 import numpy as np
 import pytest
 
-from foretest.errors import BadStore
+from foretest.errors import BadConfiguration, BadStore
 from foretest.features.catalogue import FEATURES
 from foretest.features.frame import FeatureFrame
 from foretest.models.formula import Formula
@@ -68,7 +68,7 @@ def test_without_an_address_nothing_is_kept_and_nothing_is_loaded(tmp_path: Path
 import sys
 from foretest.platform.lineage import Lineage
 from foretest.platform.tracking import open_tracker
-with open_tracker(None).run("e", "n", parameters={}, lineage=Lineage("", "", {})) as run:
+with open_tracker("").run("e", "n", parameters={}, lineage=Lineage("", "", {})) as run:
     run.metric("all/loss", 1.0, 0)
     run.artifact(b"", "a/b.txt")
     run.figure(None, "curve")
@@ -212,6 +212,22 @@ def the_run(tracker: Tracker, name: str) -> Any:
     experiment = asked.get_experiment_by_name("judging").experiment_id
     (found,) = asked.search_runs([experiment], f"attributes.run_name = '{name}'")
     return found
+
+
+def test_the_settings_name_the_server_and_an_option_wins(
+    monkeypatch: pytest.MonkeyPatch, database: str, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("FORETEST_TRACKING", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert open_tracker(None).address is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert open_tracker(None).address == "http://127.0.0.1:1"
+    monkeypatch.setenv("FORETEST_TRACKING", "http://127.0.0.1:2")
+    assert open_tracker(None).address == "http://127.0.0.1:2"
+    assert open_tracker("").address is None
+    assert open_tracker(database).address == database
+    with pytest.raises(BadConfiguration, match="no address"):
+        open_tracker("nowhere://x")
 
 
 def test_lineage_names_data_by_content_and_code_by_commit(tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ def register(
     """
     if tracker.address is None:
         return ""
+    if not run_id:
+        raise TrackingFailed(
+            "The run is not on the tracking server, so nothing can be registered of it.",
+            "Send it by `foretest platform tracking send`, then train again.",
+        )
     bundle = model if isinstance(model, Path) else None
     scorer = bundles.read(model).model if isinstance(model, Path) else model
     with _asked(tracker) as client, tempfile.TemporaryDirectory() as scratch:

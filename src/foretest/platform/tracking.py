@@ -161,15 +161,18 @@ class Tracker:
 def open_tracker(
     address: str | None = None, *, spool: Path | None = None, say: Say | None = None
 ) -> Tracker:
-    """The tracker at an address: `http://HOST:PORT`, `sqlite:///FILE`, or None to keep nothing.
+    """The tracker at an address: `http://HOST:PORT`, `sqlite:///FILE`, or "" to keep nothing.
 
-    `spool` holds what the server has not taken yet (`.foretest/tracking` of the working directory).
-    Raises ExtraMissing, BadConfiguration. A server that does not answer is no error.
+    None means the one that the settings name (`tracking`), or none. `spool` holds what the server
+    has not taken yet (`.foretest/tracking` of the working directory). Raises ExtraMissing,
+    BadConfiguration. A server that does not answer is no error.
     """
-    if address is not None:
+    config = load_config(Path.cwd())
+    address = config.tracking if address is None else address
+    if address:
         client_of(address)
-    folder = load_config(Path.cwd()).state / "tracking" if spool is None else spool
-    return Tracker(address, folder, say or _to_stderr)
+    folder = config.state / "tracking" if spool is None else spool
+    return Tracker(address or None, folder, say or _to_stderr)
 
 
 def _to_stderr(line: str) -> None:

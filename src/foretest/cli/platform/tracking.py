@@ -25,7 +25,7 @@ def tracker_at(tracking: str | None) -> Tracker:
     """The tracker that `--tracking` names, or else the settings; one that keeps nothing if none."""
     from foretest.platform.tracking import open_tracker
 
-    return open_tracker(tracking or load_config(Path.cwd()).tracking or None)
+    return open_tracker(tracking)
 
 
 @click.group(
