@@ -13,7 +13,9 @@ from foretest.platform.ranking.inputs import Corrected, Floats, Inputs
 from foretest.training.examples import Example
 from foretest.training.fit import Recipe, rows_of
 
-HIDDEN, EPOCHS, BATCH, RATE, DECAY = 32, 20, 1024, 3e-3, 1e-2
+HIDDEN, BATCH, RATE, DECAY = 32, 1024, 3e-3, 1e-2
+EPOCHS, STEPS = 20, 400
+"""Passes over the rows, and steps at least where the rows are few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ def fit_neural(
     out = torch.zeros(HIDDEN, requires_grad=True)
     bias = torch.zeros(1, requires_grad=True)
     steps = torch.optim.AdamW([into, level, out, bias], lr=RATE, weight_decay=DECAY)
-    for _ in range(EPOCHS):
+    for _ in range(max(EPOCHS, STEPS * BATCH // len(x))):
         for part in torch.randperm(len(x), generator=dice).split(BATCH):
             moved = torch.relu(x[part] @ into.T + level) @ out + bias
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
