@@ -91,7 +91,7 @@ def pairs(clones: Path, facts: Path, pairs: Path, size: str, commits: int) -> No
 Examples:
   foretest platform encoder train
   foretest platform encoder train --size base --steps 20000 --then 4000 --batch 512 --precision bf16
-  foretest platform encoder train --begin encoder/other --steps 1 --then 300
+  foretest platform encoder train --begin https://models.example.org/encoder --then 300
   foretest platform encoder train --tracking http://mlflow:5000
 """,
 )
@@ -109,14 +109,16 @@ Examples:
               help="Learning rate; undone changes get a third of it.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32",
               show_default=True, help="Of the computation.")  # fmt: skip
+@click.option("--pack/--no-pack", default=True, show_default=True,
+              help="Several sequences to a row of the batch.")  # fmt: skip
 @click.option("--keep-every", type=click.IntRange(1), default=50, show_default=True,
               help="Steps between checkpoints.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores).")
-@click.option("--begin", type=_there, help="Begin with this encoder's weights.")
+@click.option("--begin", help="Begin with a published encoder: its folder, or https address.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--tracking", help="MLflow to tell the training to.")
 def train(
-    pairs: Path, model: Path, size: str, begin: Path | None, threads: int | None,
+    pairs: Path, model: Path, size: str, begin: str | None, threads: int | None,
     tracking: str | None, steps: int, then: int, rate: float, **how: Any,
 ) -> None:  # fmt: skip
     """Train from scratch, or go on where it was cut off."""

@@ -21,6 +21,7 @@ from foretest.lab.layout import is_python_source
 from foretest.platform.encoder.config import HELD_OUT, EncoderConfig, training_names
 from foretest.platform.encoder.hunks import HunkText, TestText, functions, hunk_texts
 from foretest.platform.encoder.pairs import PairBatch, batch_of, draws
+from foretest.platform.encoder.published import TOKENIZER
 from foretest.platform.encoder.tokenizer import CodeTokenizer, Tokens
 from foretest.records import FileStatus
 
@@ -35,8 +36,6 @@ LARGEST_FILE = 100_000
 """Bytes of a file of tests: larger ones take long to read, and are tables more often than tests."""
 SNAPSHOTS = 4
 """States of each history, evenly apart, whose text the tokenizer learns from."""
-
-TOKENIZER = "tokenizer.json"
 
 Item = TypeVar("Item")
 

@@ -14,16 +14,16 @@ import torch
 from foretest.durable import write_text
 from foretest.errors import BadModel
 from foretest.platform.encoder.checkpoints import Folder, Progress, Step, weights
-from foretest.platform.encoder.cochanges import TOKENIZER, CochangePairs
+from foretest.platform.encoder.cochanges import CochangePairs
 from foretest.platform.encoder.config import EncoderConfig, parameters
 from foretest.platform.encoder.loop import train
 from foretest.platform.encoder.model import CodeEncoder
 from foretest.platform.encoder.pairs import PairSource
+from foretest.platform.encoder.published import CARD, TOKENIZER, read_published
 from foretest.platform.encoder.settings import Settings
 from foretest.platform.encoder.tokenizer import CodeTokenizer
 from foretest.platform.encoder.undone import UndonePairs
 
-CARD = "encoder.json"
 COCHANGES, UNDONE = "cochanges", "undone"
 """The two stages; each has a folder of pairs, and one of checkpoints."""
 
@@ -34,21 +34,21 @@ def teach(
     out: Path,
     stages: Mapping[str, Settings],
     report: Callable[[str, Step], object],
-    begin: Path | None = None,
+    begin: str | None = None,
     threads: int | None = None,
 ) -> dict[str, Progress]:
     """Train stage by stage in the order given, each going on from the one before.
 
-    A stage that was cut off goes on from its newest checkpoint. `begin` names another encoder's
-    folder whose weights are the start, `threads` those of the CPU (None: all cores). Writes the
-    card and the tokenizer beside the checkpoints.
+    A stage that was cut off goes on from its newest checkpoint. `begin` is the place of a
+    published encoder whose weights are the start, `threads` those of the CPU (None: all cores).
+    Writes the card and the tokenizer beside the checkpoints.
     """
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(next(iter(stages.values())).seed)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(pairs / TOKENIZER, out / TOKENIZER)
-    model = CodeEncoder(config) if begin is None else read_encoder(begin)[0]
+    model = CodeEncoder(config) if begin is None else _begun(begin, config, pairs)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     done: dict[str, Progress] = {}
     for stage, settings in stages.items():
@@ -85,6 +85,16 @@ def read_encoder(folder: Path) -> tuple[CodeEncoder, CodeTokenizer]:
     model = CodeEncoder(config)
     weights(model, place)
     return model.eval(), tokenizer
+
+
+def _begun(place: str, config: EncoderConfig, pairs: Path) -> CodeEncoder:
+    model, tokenizer = read_published(place)
+    if model.config != config or tokenizer.digest != CodeTokenizer.read(pairs / TOKENIZER).digest:
+        raise BadModel(
+            f"The encoder at {place} has another shape or tokenizer than this training.",
+            f"Name its --size, and put its {TOKENIZER} into the folder before pairs are made.",
+        )
+    return model
 
 
 def _source(stage: str, pairs: Path) -> PairSource:

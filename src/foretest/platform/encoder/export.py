@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretest.errors import ExtraMissing
-from foretest.platform.encoder.cochanges import TOKENIZER
-from foretest.platform.encoder.curriculum import CARD, read_encoder
+from foretest.platform.encoder.curriculum import read_encoder
 from foretest.platform.encoder.model import CodeEncoder
 from foretest.platform.encoder.pairs import padded
+from foretest.platform.encoder.published import CARD, TOKENIZER, WEIGHTS, write_weights
 from foretest.platform.encoder.scoring import Encoder
 from foretest.platform.encoder.tokenizer import Tokens
 
@@ -44,7 +44,7 @@ class Parity:
 
 
 def export(folder: Path, out: Path) -> tuple[Path, Path]:
-    """Write the encoder of a training folder as fp32 and int8 ONNX, with card and tokenizer.
+    """Publish the encoder of a training folder: card, tokenizer, weights, fp32 and int8 ONNX.
 
     8-bit: weights in advance, activations as they come (dynamic quantisation); the layers that
     normalise stay in floating point.
@@ -53,6 +53,7 @@ def export(folder: Path, out: Path) -> tuple[Path, Path]:
     out.mkdir(parents=True, exist_ok=True)
     for name in (CARD, TOKENIZER):
         shutil.copyfile(folder / name, out / name)
+    write_weights(model, out / WEIGHTS)
     write_onnx(model, out / FP32)
     quantise(out / FP32, out / INT8)
     return out / FP32, out / INT8

@@ -1,0 +1,211 @@
+"""An encoder as it is handed on and asked: ONNX, likeness, beside the formula, and its judge."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the encoder needs foretest[platform]")
+pytest.importorskip("onnxruntime", reason="the encoder needs foretest[platform]")
+pytest.importorskip("onnxscript", reason="the encoder needs foretest[platform]")
+
+from foretest.errors import BadModel  # noqa: E402
+from foretest.evidence.collect import with_results  # noqa: E402
+from foretest.evidence.renumber import on_tests  # noqa: E402
+from foretest.evidence.rows import SparseRows  # noqa: E402
+from foretest.evidence.store import empty  # noqa: E402
+from foretest.evidence.text import TextIndex  # noqa: E402
+from foretest.features.build import build  # noqa: E402
+from foretest.features.query import FileFacts, Query  # noqa: E402
+from foretest.models.contract import predict  # noqa: E402
+from foretest.models.formula import Formula  # noqa: E402
+from foretest.platform.encoder.cochanges import Together, tokenised  # noqa: E402
+from foretest.platform.encoder.config import EncoderConfig, parameters  # noqa: E402
+from foretest.platform.encoder.curriculum import COCHANGES, UNDONE, read_encoder, teach  # noqa: E402
+from foretest.platform.encoder.evaluation import (  # noqa: E402
+    ALONE,
+    JOINED,
+    NOTHING,
+    Encoded,
+    EncodedQuery,
+    choose_weight,
+    encoder_alone,
+    joined,
+)
+from foretest.platform.encoder.export import FP32, INT8, compare, export  # noqa: E402
+from foretest.platform.encoder.hunks import HunkText, TestText  # noqa: E402
+from foretest.platform.encoder.published import read_published  # noqa: E402
+from foretest.platform.encoder.scoring import Encoder, Joined, Weight, likeness  # noqa: E402
+from foretest.platform.encoder.settings import Settings  # noqa: E402
+from foretest.platform.encoder.tokenizer import CodeTokenizer  # noqa: E402
+from foretest.platform.encoder.undone import Suite  # noqa: E402
+from foretest.replay.judge import ALL, Setting, Trial, judge  # noqa: E402
+from foretest.replay.strategies import ORACLE, OURS, STRATEGIES  # noqa: E402
+
+CONFIG = EncoderConfig(300, 32, 1, 2, 64, 32, 16)
+WORDS = ("tax", "item", "cost", "price", "order", "stock")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs that share one word."""
+    folder = tmp_path_factory.mktemp("pairs")
+    tokenizer = CodeTokenizer.train([" ".join(WORDS)] * 20, CONFIG.vocabulary)
+    tokenizer.write(folder / "tokenizer.json")
+    found = [
+        Together(
+            (HunkText("a.py", "", word, f"{word} + 1", ""),),
+            (TestText(f"t.py::test_{word}", word),),
+        )
+        for word in WORDS
+    ]
+    kept = tokenised(found, tokenizer, CONFIG.context)
+    kept.write(folder / COCHANGES / "shop.npz")
+    failed = np.eye(len(WORDS), dtype=bool)
+    Suite("shop", WORDS, kept.hunks, kept.hunk_commits, kept.tests, failed).write(
+        folder / UNDONE / "shop.npz"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder taught in two short stages, and exported."""
+    model, out = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("onnx")
+    stages = {name: Settings(30, batch=6, rate=5e-3, warm_up=2) for name in (COCHANGES, UNDONE)}
+    steps: list[str] = []
+    teach(CONFIG, pairs, model, stages, lambda stage, step: steps.append(stage), threads=1)
+    assert steps == [COCHANGES] * 30 + [UNDONE] * 30
+    # It goes on where it was: with nothing left to do, nothing is done.
+    steps.clear()
+    teach(CONFIG, pairs, model, stages, lambda stage, step: steps.append(stage))
+    assert steps == []
+    export(model, out)
+    return out
+
+
+def test_the_card_says_what_was_trained_and_the_weights_are_those(published: Path) -> None:
+    card = json.loads((published / "encoder.json").read_text())
+    assert card["parameters"] == parameters(CONFIG)
+    loss = card["stages"][COCHANGES]["loss"]
+    assert loss[-1] < loss[0] / 2
+    model, tokenizer = read_published(str(published))
+    assert card["tokenizer"] == tokenizer.digest
+    assert model.config == CONFIG
+
+
+def test_both_exported_forms_answer_as_the_model_does(published: Path, pairs: Path) -> None:
+    model, _ = read_published(str(published))
+    random = np.random.default_rng(0)
+    sequences = [
+        np.concatenate(([1 + at % 2], random.integers(6, 40, 1 + at % 31))).astype(np.int32)
+        for at in range(60)
+    ]
+    exact, small = (compare(model, published / form, sequences) for form in (FP32, INT8))
+    assert exact.most_apart < 1e-5
+    assert exact.agreement == 1.0
+    assert small.most_apart < 0.3
+    assert small.agreement > 0.95
+
+
+def test_what_was_taught_is_told_apart(published: Path, pairs: Path) -> None:
+    suite = Suite.read(pairs / UNDONE / "shop.npz")
+    encoder = Encoder(published / FP32)
+    hunks = encoder.vectors([suite.hunks[at] for at in range(len(suite.hunks))])
+    tests = encoder.vectors([suite.tests[at] for at in range(len(suite.tests))])
+    found = likeness(hunks, suite.hunk_cases, tests)
+    assert (found.argmax(axis=1) == np.arange(len(WORDS))).mean() > 0.8
+
+
+def test_a_change_is_as_like_a_test_as_its_likest_hunk() -> None:
+    hunks = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
+    tests = np.array([[1, 0], [0.6, 0.8]], np.float32)
+    found = likeness(hunks, np.array([0, 0, 1]), tests)
+    assert found == pytest.approx(np.array([[1, 0.8], [0, 0.8]], np.float32))
+
+
+def test_an_encoder_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    for place in (str(tmp_path), "http://127.0.0.1:9/encoder"):
+        with pytest.raises(BadModel, match=r"There is no encoder\.json"):
+            read_published(place)
+    with pytest.raises(BadModel, match="no encoder"):
+        Encoder(tmp_path / FP32)
+    with pytest.raises(BadModel, match="no encoder"):
+        read_encoder(tmp_path)
+
+
+def test_weights_that_would_run_code_are_refused(published: Path, tmp_path: Path) -> None:
+    for name in ("encoder.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((published / name).read_bytes())
+    (tmp_path / "weights.pt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(BadModel, match="cannot be read"):
+        read_published(str(tmp_path))
+
+
+# --- beside the formula ---
+
+TESTS = tuple(f"t.py::test_{word}" for word in WORDS)
+
+
+def store():
+    known = replace(
+        on_tests(empty("shop"), TESTS),
+        commit="c0",
+        text=TextIndex.build([{word: 1.0} for word in WORDS]),
+        imports=SparseRows.empty(len(TESTS), 0, weighted=True),
+        cochange=SparseRows.empty(len(TESTS), 0, weighted=True),
+    )
+    return with_results(known, seconds=dict.fromkeys(TESTS, 1.0))
+
+
+def column(*likest: int) -> np.ndarray:
+    found = np.zeros(len(TESTS), np.float32)
+    found[list(likest)] = 0.9
+    return found
+
+
+def test_the_encoder_adds_to_a_score_and_never_takes() -> None:
+    frame = build(Query((FileFacts("a.py"),), removed={"tax": 1.0}), store(), 0.0)
+    before = Formula().predict(frame)
+    model = Joined(Formula(), column(3), Weight())
+    after = predict(model, frame)
+    assert (after >= before).all()
+    assert after[3] > before[3]
+    assert sum(model.terms(frame).values())[3] == pytest.approx(
+        np.log(after[3] / (1 - after[3])) - np.log(model.prior / (1 - model.prior)), abs=1e-3
+    )
+    missing = Joined(Formula(), np.full(len(TESTS), np.nan, np.float32), Weight())
+    assert missing.predict(frame) == pytest.approx(before)
+
+
+def lesson(likest: int) -> Encoded:
+    query = EncodedQuery((FileFacts("a.py"),), column=column(likest))
+    trial = Trial("x", "shop", "x", 1000.0, query, frozenset({TESTS[4]}))
+    strategies = {OURS: STRATEGIES[OURS], ALONE: encoder_alone, JOINED: joined(Weight())}
+    return Encoded((trial,), store(), Setting(model=Formula(), strategies=strategies))
+
+
+def test_the_judge_hears_the_encoder_and_silence_adds_nothing() -> None:
+    right = lesson(4)
+    found = {
+        v.strategy: v.score.first
+        for v in judge(right.trials, right.store, right.setting).verdicts
+        if v.slice == ALL
+    }
+    assert found[ALONE] == found[JOINED] == found[ORACLE] < found[OURS]
+    plain = tuple(replace(t, query=Query(t.query.files)) for t in right.trials)
+    silent = {
+        v.strategy: v.score.first
+        for v in judge(plain, right.store, right.setting).verdicts
+        if v.slice == ALL
+    }
+    assert silent[JOINED] == silent[OURS]
+
+
+def test_an_encoder_that_misleads_gets_no_weight() -> None:
+    assert choose_weight([lesson(4)])[0] != NOTHING
+    assert choose_weight([lesson(5)])[0] == NOTHING
