@@ -176,10 +176,27 @@ def test_what_is_no_place_is_said(tmp_path: Path, target: str) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"x" * 300])
 def test_seals(data: bytes) -> None:
-    assert unseal(seal(data)) == data
-    for broken in (seal(data) + b"x", seal(data)[1:], b"", data):
-        with pytest.raises(BadStore):
-            unseal(broken)
+    assert unseal(seal(data)) == (data, b"")
+    assert seal(data).startswith(b"foretest-state 1 ")  # as every version reads it
+    assert unseal(seal(data, b"past")) == (data, b"past")
+    for sealed in (seal(data), seal(data, b"past")):
+        for broken in (sealed + b"x", sealed[1:], sealed[:-1], b"", data):
+            with pytest.raises(BadStore):
+                unseal(broken)
+
+
+def test_a_history_alone_stands_behind_any_bundle(tmp_path: Path) -> None:
+    here, there, target = tmp_path / "here", tmp_path / "there", str(tmp_path / "target")
+    here.mkdir()
+    push(here, target, COMMITS[0], history=b"newest", now=1e9)
+    pulled = pull(there, target, COMMITS)
+    assert (pulled.commit, pulled.history, pulled.path.exists()) == (COMMITS[0], True, False)
+    assert (there / carry.HISTORY).read_bytes() == b"newest"
+    (here / "bundle.ftb").write_bytes(b"bundle")
+    push(here, target, COMMITS[3], history=b"older", now=1e9)
+    pulled = pull(there, target, COMMITS)
+    assert (pulled.commit, pulled.path.read_bytes()) == (COMMITS[3], b"bundle")
+    assert (there / carry.HISTORY).read_bytes() == b"older"
 
 
 def everything(root: Path) -> dict[str, bytes]:

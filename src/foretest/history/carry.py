@@ -1,9 +1,10 @@
-"""Carries the bundle between machines: one small file a commit, found by the nearest ancestor."""
+"""Carries what was learned between machines: a small file a commit, found by nearest ancestor."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from foretest.errors import BadStore, ForetestError, NoBundle, StateNotFound
 from foretest.history.places import Place, place
 
 BUNDLE = "bundle.ftb"
+HISTORY = "history.npz"
+"""The folded history of all runs, beside the bundle."""
 KEEP = 20
 """States left at a target after a push: the last ones pushed."""
 
 _NAME = re.compile(r"(\d{10,12})-([0-9a-f]{40}|[0-9a-f]{64})\.ftb")
-_HEAD = b"foretest-state 1 "
-_HEAD_LENGTH = len(_HEAD) + 64 + 1
+_HEADS = (b"foretest-state 1 ", b"foretest-state 2 ")
+"""Of a state that is a bundle alone, and of one with history behind its bundle."""
+_HEAD_LENGTH = len(_HEADS[0]) + 64 + 1
+_SIZE = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,9 @@ class Pulled:
     distance: int
     """Place of the commit among the ancestors asked for: 0 is the newest. More means staler."""
     path: Path
+    """Where the bundle lies now; nothing was put there where the state is a history alone."""
+    history: bool = False
+    """Whether the history of past runs came with it."""
     notices: tuple[str, ...] = ()
     """What was found damaged and passed over, each a sentence."""
 
@@ -61,11 +69,14 @@ def push(
     *,
     root: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    history: bytes = b"",
     keep: int = KEEP,
     now: float | None = None,
 ) -> Pushed:
     """Store the bundle in `state_dir` at the target under its commit; the last `keep` stay.
 
+    `history` is the snapshot of all runs (`state.portable`), which goes with it or, where there is
+    no bundle yet, alone.
     `root` is the user's repository (default: where `state_dir` lies), from which relative folders
     and git's remote are meant; `environment` holds an object store's `AWS_...` settings.
     Raises NoBundle, ReadOnlyTarget, BadStore.
@@ -74,15 +85,18 @@ def push(
     try:
         data = bundle.read_bytes()
     except OSError as error:
-        raise NoBundle(f"There is no bundle at {bundle}.", "Run `foretest learn`.") from error
+        if not history:
+            raise NoBundle(f"There is no bundle at {bundle}.", "Run `foretest learn`.") from error
+        data = b""
     there = place(target, root or _root(state_dir), environment or {})
     entry = _Entry(int(time.time() if now is None else now), commit)
-    there.put(entry.name, seal(data))
+    sealed = seal(data, history)
+    there.put(entry.name, sealed)
     try:
         _prune(there, keep)
     except ForetestError as error:  # the state is stored: tidying up can wait
-        return Pushed(commit, len(data), (f"Older states were not removed: {error.message}",))
-    return Pushed(commit, len(data))
+        return Pushed(commit, len(sealed), (f"Older states were not removed: {error.message}",))
+    return Pushed(commit, len(sealed))
 
 
 def pull(
@@ -93,25 +107,36 @@ def pull(
     root: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Pulled:
-    """Fetch the bundle of the first of `ancestors` (newest first) that the target has.
+    """Fetch the state of the first of `ancestors` (newest first) that has a bundle at the target.
 
-    A damaged one is passed over with a notice. Needs read access only. Raises StateNotFound where
-    none of the ancestors has a whole one, BadStore where the target cannot be reached.
+    Bundle and history take the place of those in `state_dir`. Where no state has a bundle, the
+    first history comes alone. A damaged one is passed over with a notice. Needs read access only.
+    Raises StateNotFound where none of the ancestors has a whole one, BadStore where the target
+    cannot be reached.
     """
     there = place(target, root or _root(state_dir), environment or {})
     distance = {commit: i for i, commit in enumerate(ancestors)}
     entries = [entry for entry in _entries(there) if entry.commit in distance]
     entries.sort(key=lambda entry: (distance[entry.commit], -entry.pushed_at))
     notices: list[str] = []
+    best: tuple[_Entry, bytes, bytes] | None = None
     for entry in entries:
         try:
-            data = unseal(there.get(entry.name))
+            bundle, history = unseal(there.get(entry.name))
         except BadStore as error:
             notices.append(f"The state of {entry.commit[:12]} was passed over: {error.message}")
             continue
+        best = (entry, bundle, history) if bundle or best is None else best
+        if bundle:
+            break
+    if best is not None:
+        entry, bundle, history = best
         path = _bundle(state_dir)
-        atomic_write(path, data)
-        return Pulled(entry.commit, distance[entry.commit], path, tuple(notices))
+        if history:
+            atomic_write(state_dir / HISTORY, history)
+        if bundle:
+            atomic_write(path, bundle)
+        return Pulled(entry.commit, distance[entry.commit], path, bool(history), tuple(notices))
     found = "\n".join(
         [f"{target} has no usable state of the last {len(ancestors)} commits.", *notices]
     )
@@ -120,19 +145,28 @@ def pull(
     )
 
 
-def seal(data: bytes) -> bytes:
-    """The bundle under a first line with its digest, so that a half download is noticed."""
-    return _HEAD + hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+def seal(bundle: bytes, history: bytes = b"") -> bytes:
+    """Bundle and history under a first line with their digest: half a download is noticed.
+
+    A bundle alone is sealed as every version of foretest can read it.
+    """
+    data = _SIZE.pack(len(bundle)) + bundle + history if history else bundle
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return _HEADS[bool(history)] + digest + b"\n" + data
 
 
-def unseal(sealed: bytes) -> bytes:
-    """The bundle whose digest holds; raises BadStore for anything else."""
+def unseal(sealed: bytes) -> tuple[bytes, bytes]:
+    """Bundle and history whose digest holds; raises BadStore for anything else."""
     head, data = sealed[:_HEAD_LENGTH], memoryview(sealed)[_HEAD_LENGTH:]
-    if not head.startswith(_HEAD):
+    if not head.startswith(_HEADS):
         raise BadStore("It is no state of foretest.", "Push it again.")
-    if head[len(_HEAD) : -1] != hashlib.sha256(data).hexdigest().encode():
+    if head[len(_HEADS[0]) : -1] != hashlib.sha256(data).hexdigest().encode():
         raise BadStore("It is damaged: its digest does not hold.", "Push it again.")
-    return bytes(data)
+    if head.startswith(_HEADS[0]):
+        return bytes(data), b""
+    (size,) = _SIZE.unpack_from(data)
+    behind = _SIZE.size + size
+    return bytes(data[_SIZE.size : behind]), bytes(data[behind:])
 
 
 def _entries(there: Place) -> Iterator[_Entry]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foretest.durable import writing
+from foretest.durable import atomic_write
 from foretest.errors import BadStore
 from foretest.history.timings import ANY, WINDOW, Stopwatch, Timings
 from foretest.history.unitrun import UnitRun, summarise
@@ -238,13 +238,24 @@ _REBUILD = "Delete it: it is rebuilt from the recorded results."
 
 def write(state: State, path: Path) -> None:
     """Store the snapshot as one file, whole or not at all."""
+    atomic_write(path, _packed(state))
+
+
+def portable(state: State) -> bytes:
+    """The snapshot for another machine, whose lake counts versions of its own.
+
+    It stands before that lake's first: all its runs are folded in, save those already known here.
+    """
+    return _packed(replace(state, version=-1))
+
+
+def _packed(state: State) -> bytes:
     about, arrays = to_parts(state)
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
     members: dict[str, Any] = {"about": text, **arrays}
     np.savez_compressed(buffer, **members)
-    with writing(path) as file:
-        file.write(buffer.getbuffer())
+    return buffer.getvalue()
 
 
 def read(path: Path) -> State | None:
