@@ -185,7 +185,7 @@ def _on_ray(facts: Path, parts: Sequence[Part]) -> Iterator[tuple[Part, pl.DataF
             pieces = waiting.setdefault(number, [])
             pieces.append(piece)
             if sum(piece.height for piece in pieces) == whole:  # Ray cuts blocks by size
-                frame = pl.concat(waiting.pop(number)).select(SCHEMA)
+                frame = pl.concat(waiting.pop(number)).select(*SCHEMA)
                 yield by_number[number], frame.sort("change", "row")
 
 
