@@ -15,6 +15,7 @@ from foretest.durable import write_text
 from foretest.errors import BadConfiguration, BadStore
 from foretest.history.shelf import Shelf
 from foretest.lab.labels import Candidate
+from foretest.platform.cluster import connect
 from foretest.platform.corpus.account import account, as_lines, closing_lines, until
 from foretest.platform.corpus.facts import read_evidence, read_facts
 from foretest.platform.corpus.fleet import Standing, by_need, estimate, mine_all, rows_of, spelled
@@ -113,6 +114,22 @@ def test_mining_goes_on_where_it_was_left_and_a_broken_repository_stops_nothing(
     assert f"facts:{version}" in said
     assert "failed: broken:" in said
     assert "1 of 2 failed." in list(closing_lines(rows))[-1]
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own code, and its sockets that are closed late
+def test_as_tasks_of_a_cluster_it_is_the_same(
+    recipe: Recipe, prepared: Callable[[str], Order], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'foretest[platform]'")
+    order, facts = prepared("small"), tmp_path / "facts"
+    broken = replace(recipe, name="broken", url=str(tmp_path / "nothing"))
+    seen: list[Standing] = []
+    with connect(cpus=2):
+        rows = mine_all([broken, recipe], order, facts, seen.append, here=False)
+    failed = {row.name: bool(row.error) for row in rows}
+    assert failed == {"broken": True, "small": False}, rows
+    assert account(facts).total.faulty == 2
+    assert any("small" in standing.sentence() for standing in seen)
 
 
 def test_after_the_end_nothing_is_begun(recipe: Recipe, tmp_path: Path) -> None:

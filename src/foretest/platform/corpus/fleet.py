@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -134,8 +135,8 @@ def _as_tasks(
                     reason = str(error).strip().splitlines()[0][:200]
                     mined = Mined(Row(recipe.name, error=f"{type(error).__name__}: {reason}"))
                 yield mined
-            names = {recipe.name for recipe in waiting.values()}
-            standing([row for row in library.get(board.read.remote()) if row.name in names])
+            if names := {recipe.name for recipe in waiting.values()}:
+                standing([row for row in library.get(board.read.remote()) if row.name in names])
 
     try:
         yield results()
@@ -158,6 +159,7 @@ class _Board:
 
 
 def _task(recipe: Recipe, order: Order, board: Any) -> Mined:
+    os.environ.pop("PYTHONBREAKPOINT", None)  # Ray's own debugger has no place in a tested suite
     return mine(recipe, order, lambda row: board.note.remote(row))
 
 

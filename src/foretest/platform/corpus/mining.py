@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foretest.durable import write_text
+from foretest.errors import ForetestError
 from foretest.lab.campaign import Tally
 from foretest.lab.labels import Case
 from foretest.platform.corpus.place import Place
@@ -111,7 +112,8 @@ def _with_facts(place: Place, row: Row) -> Mined:
 
 
 def _said(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    said = error.message if isinstance(error, ForetestError) else f"{type(error).__name__}: {error}"
+    lines = said.strip().splitlines()
     # What failed, and, of a program's output, its last word.
     return " ".join(line.strip()[:200] for line in dict.fromkeys((lines[0], lines[-1])))
 
