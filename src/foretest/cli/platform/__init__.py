@@ -7,6 +7,8 @@ from foretest.cli.verbs import Verbs
 VERBS: tuple[str, ...] = (
     "corpus",
     "encoder",
+    "strategies",
+    "scaling",
     "job",
     "features",
     "tracking",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.queues import Queue
+from multiprocessing import get_all_start_methods, get_context
 from queue import Empty
 from typing import Any, TypeVar
 
@@ -26,11 +25,11 @@ def spawned(work: Callable[[Task], Answer], task: Task, workers: int = 1) -> lis
     than one are joined by NCCL where each has a GPU, else by gloo. Both arguments are pickled.
     Raises ClusterFailed where a process ends without an answer.
     """
-    spawn = get_context("spawn")
-    answers: Queue[tuple[int, Answer]] = spawn.Queue()
+    fresh = _context(work.__module__)
+    answers = fresh.Queue()
     port = _free_port()
     processes = [
-        spawn.Process(target=_begin, args=(work, task, rank, workers, port, answers), daemon=True)
+        fresh.Process(target=_begin, args=(work, task, rank, workers, port, answers), daemon=True)
         for rank in range(workers)
     ]
     for process in processes:
@@ -68,6 +67,15 @@ def _begin(
     answers.put((rank, work(task)))
     if workers > 1:
         dist.destroy_process_group()
+
+
+def _context(module: str) -> Any:
+    """How processes begin: torch is loaded once for all of them where the system can do that."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
 
 
 def device() -> torch.device:

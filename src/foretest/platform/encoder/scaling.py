@@ -1,0 +1,177 @@
+"""Time to a fixed loss against workers, measured here and predicted for GPUs, never mixed up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import distributed as dist
+
+from foretest.platform.encoder.config import LADDER, EncoderConfig, parameters
+from foretest.platform.encoder.costmodel import (
+    CHAMELEON,
+    UTILISATION,
+    Load,
+    fitted,
+    load_of,
+    step_seconds,
+)
+from foretest.platform.encoder.distributed import replicated, sharded
+from foretest.platform.encoder.loop import train
+from foretest.platform.encoder.model import CodeEncoder
+from foretest.platform.encoder.processes import device, spawned
+from foretest.platform.encoder.settings import Settings
+from foretest.platform.encoder.strategies import WARM, UnevenPairs, device_name
+
+SPREADS = {"one": lambda model: model, "ddp": replicated, "fsdp": sharded}
+WAYS = (("one", 1), ("ddp", 2), ("fsdp", 2))
+SMOOTH = 5
+"""Steps whose mean loss has to reach the goal."""
+SIZES = tuple(4**power for power in range(5, 12))
+"""Bytes of the all-reduces that the link is measured by: 1 KiB to 4 MiB."""
+TRIES = 15
+GPUS = (1, 2, 4, 8)
+PREDICTED = ("large", 1024, 256, 1e9)
+"""What is predicted for GPUs: size, pairs a step, tokens a text, tokens to train on."""
+
+
+class Task(NamedTuple):
+    config: EncoderConfig
+    settings: Settings
+    way: str
+
+
+def run(task: Task) -> list[tuple[float, float]]:
+    """Train once in this process, which may be one of several: (seconds, loss) of each step."""
+    torch.manual_seed(task.settings.seed)
+    model = CodeEncoder(task.config).to(device())
+    progress = train(model, UnevenPairs(task.config), task.settings, spread=SPREADS[task.way])
+    return [(step.seconds, step.loss) for step in progress.curve]
+
+
+def exchange(sizes: Sequence[int]) -> list[float]:
+    """Median seconds of an all-reduce of each size in bytes among the processes joined."""
+    medians = []
+    for size in sizes:
+        numbers = torch.zeros(size // 4, device=device())
+        seconds = []
+        for _ in range(TRIES):
+            dist.barrier()
+            started = time.perf_counter()
+            dist.all_reduce(numbers)
+            float(numbers[0])  # waits for the device
+            seconds.append(time.perf_counter() - started)
+        medians.append(float(np.median(seconds)))
+    return medians
+
+
+def reached(losses: Sequence[float], goal: float) -> int | None:
+    """The step, counted from 1, after which the mean of the last `SMOOTH` losses is at the goal."""
+    for step in range(SMOOTH, len(losses) + 1):
+        if float(np.mean(losses[step - SMOOTH : step])) <= goal:
+            return step
+    return None
+
+
+def measure(
+    size: str, settings: Settings, goal: float, rounds: int, say: Callable[[str], object]
+) -> dict[str, Any]:
+    """Train in each of `WAYS`, in turns, then predict the two workers from what one did.
+
+    The prediction knows one worker's steps at the whole and at half the batch, and all-reduces
+    between two processes; nothing of a training by two.
+    """
+    config = LADDER[size]
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way, _ in WAYS}
+    halves, exchanged, load = [], [], []
+    for turn in range(rounds):
+        for way, workers in WAYS:
+            curves = spawned(run, Task(config, settings, way), workers)
+            found[way].append(_run_of(curves, goal))
+            say(f"{turn + 1}/{rounds} {way}, {workers}: {found[way][-1]}")
+        half = replace(settings, batch=settings.batch // 2, steps=min(settings.steps, 4 * WARM))
+        halves.append(_median(spawned(run, Task(config, half, "one"))[0]))
+        exchanged.append(spawned(exchange, SIZES, 2)[0])
+        load.append(os.getloadavg()[0])
+    seconds = {way: float(np.median([r["step"] for r in runs])) for way, runs in found.items()}
+    link = fitted(SIZES, np.median(exchanged, axis=0).tolist(), 2)
+    shared = max(0.0, 2 * (seconds["one"] - float(np.median(halves))))
+    work = Load(
+        parameters(config),
+        config.layers,
+        2 * settings.batch * config.out,
+        min(shared, seconds["one"]),
+        max(0.0, seconds["one"] - shared),
+    )
+    return {
+        "size": size,
+        "parameters": parameters(config),
+        "device": device_name(),
+        "batch": settings.batch,
+        "goal": goal,
+        "rounds": rounds,
+        "load": load,
+        "measured": [{"way": way, "workers": workers, "runs": found[way]} for way, workers in WAYS],
+        "constants": {**asdict(link), "shared": work.seconds, "each": work.fixed},
+        "back_test": [
+            {
+                "way": way,
+                "predicted": (predicted := step_seconds(work, link, 2, way)),
+                "measured": seconds[way],
+                "off": predicted / seconds[way] - 1,
+            }
+            for way in ("ddp", "fsdp")
+        ],
+        "back_test_steps": next((r["steps"] for r in found["one"] if r["steps"]), None),
+        "predicted": list(predictions()),
+    }
+
+
+def predictions() -> list[dict[str, Any]]:
+    """Hours of a training on Chameleon's nodes by the cost model: low, middle, high utilisation."""
+    size, pairs, length, tokens = PREDICTED
+    config = LADDER[size]
+    steps = tokens / (2 * pairs * length)
+    rows = []
+    for machine in CHAMELEON:
+        for sharding in ("ddp", "fsdp"):
+            for gpus in GPUS:
+                link = machine.link(gpus)
+                if link is None:
+                    continue
+                hours = [
+                    steps * step_seconds(_at(config, machine.peak * used), link, gpus, sharding)
+                    / 3600
+                    for used in UTILISATION
+                ]  # fmt: skip
+                rows.append({
+                    "node": machine.name, "way": sharding, "gpus": gpus, "hours": hours[1],
+                    "hours_range": [min(hours), max(hours)], "bandwidth": link.bandwidth,
+                })  # fmt: skip
+    return rows
+
+
+def _at(config: EncoderConfig, rate: float) -> Load:
+    _, pairs, length, _ = PREDICTED
+    return load_of(config, pairs, length, rate)
+
+
+def _run_of(curves: Sequence[Sequence[tuple[float, float]]], goal: float) -> dict[str, Any]:
+    """One training: seconds to the goal (None: not reached) and of a step, by its first worker."""
+    seconds, losses = zip(*curves[0], strict=True)
+    steps = reached(losses, goal)
+    return {
+        "steps": steps,
+        "seconds": sum(seconds[:steps]) if steps else None,
+        "step": _median(curves[0]),
+        "loss": float(np.mean(losses[-SMOOTH:])),
+    }
+
+
+def _median(curve: Sequence[tuple[float, float]]) -> float:
+    return float(np.median([seconds for seconds, _ in curve[WARM:]]))
