@@ -39,6 +39,7 @@ class Suites(Sequence[Mapping[str, str]]):
 
     def __init__(self, before: Mapping[str, str], opened: pl.DataFrame) -> None:
         self._before, self.opened = before, opened
+        self._last = (0, before)
         self.roots = [n + 1 for n in (opened["tag"] != "testsuite").arg_true()]
 
     def __len__(self) -> int:
@@ -47,9 +48,12 @@ class Suites(Sequence[Mapping[str, str]]):
     def __getitem__(self, number: int) -> Mapping[str, str]:  # type: ignore[override]
         """A root is no suite: the one before it counts."""
         number %= len(self)
-        while number in self.roots:
-            number -= 1
-        return self.element(number)[1] if number else self._before
+        if number != self._last[0]:
+            suite = number
+            while suite in self.roots:
+                suite -= 1
+            self._last = number, self.element(suite)[1] if suite else self._before
+        return self._last[1]
 
     def element(self, number: int) -> tuple[str, Mapping[str, str]]:
         """Tag and attributes of what opened as the n-th, be it suite or root."""

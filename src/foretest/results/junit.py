@@ -107,6 +107,10 @@ class _Reader:
 
     def _runs(self, stretch: Stretch, suites: Suites) -> Iterator[tuple[int, int, Dialect]]:
         """Neighbouring suites of one dialect: the first, the one behind the last, the dialect."""
+        if len(suites) == 1 and self._dialect is not None:
+            if stretch:
+                yield 0, 1, self._dialect  # the suite goes on
+            return
         chosen = self._choose(stretch, suites)
         start, before = 0, None
         alike = len(set(chosen.values())) == 1
@@ -207,7 +211,7 @@ class _Reader:
 
     def _together(self, cases: pl.DataFrame, dialect: Dialect, suites: Suites) -> pl.DataFrame:
         prefix = self._prefix(cases, dialect)
-        if dialect.splits is not None:
+        if dialect.splits is not None and cases["name"].str.contains_any(list(dialect.marks)).any():
             parts = dialect.splits(cases["name"])
         else:
             parts = _split_marked(cases["name"], dialect)

@@ -48,6 +48,10 @@ class Stretch:
     among: list[tuple[int, int, Element]]
     suites: pl.DataFrame
 
+    def __bool__(self) -> bool:
+        """Whether there is any case."""
+        return bool(self.among) or (self.cases is not None and len(self.cases) > 0)
+
     def within(self, begin: int, end: int) -> Stretch:
         """What belongs to the suites from `begin` up to `end`; all of it stays as it is counted."""
         if begin == 0 and end > len(self.suites):

@@ -83,9 +83,10 @@ class Shapes:
         plainly = frame["plain"] & ~_special(frame["name"])
         cases = frame.filter(plainly).drop("plain").with_columns(skipped=pl.lit(None, pl.String))
         strange = (~plainly).arg_true()
-        cases, strange = self._with_skipped(cases, strange, pieces.gather(strange))
-        cases, entangled = _untangled(cases)
-        if len(entangled):
+        if "<skipped" in text:
+            cases, strange = self._with_skipped(cases, strange, pieces.gather(strange))
+        if "&" in text:
+            cases, entangled = _untangled(cases)
             strange = pl.concat((strange, entangled)).sort()
         suites, tags = self._tags(strange, pieces.gather(strange))
         if len(tags):

@@ -102,7 +102,9 @@ def _whole(_: Scene, __: str, ___: str) -> str:
 
 
 JEST = Dialect("jest", _tells_jest, _whole, identify=_jest, suspect=_no_files)
-VITEST = Dialect("vitest", _tells_vitest, _vitest_file, identify=_vitest, splits=_vitest_titles)
+VITEST = Dialect(
+    "vitest", _tells_vitest, _vitest_file, identify=_vitest, marks="> ", splits=_vitest_titles
+)
 PLAYWRIGHT = Dialect("playwright", _tells_playwright, _whole, identify=_playwright)
 MOCHA = Dialect("mocha", _tells_mocha, _whole, identify=_mocha)
 
