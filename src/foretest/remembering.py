@@ -31,6 +31,7 @@ from foretest.evidence.store import EvidenceStore
 from foretest.evidence.traced import TracedRun, read_traced
 from foretest.history import state as states
 from foretest.history.catalogue import FILE, BundleEntry, Catalogue
+from foretest.history.erasure import losses
 from foretest.history.lake import Lake
 from foretest.recollection import SNAPSHOT, with_history
 from foretest.records import Configuration, Selection, TestRun
@@ -196,6 +197,10 @@ def stats(config: Config) -> dict[str, object]:
     if config.catalogue or (config.state / FILE).exists():
         with Catalogue(address(config)) as catalogue:
             rows |= {f"recorded {name}": value for name, value in catalogue.stats().items()}
+            key = repository_key(config, Repository.open(config.root))
+            made = catalogue.bundles(key)[:1]
+        lost = losses(config.state / "lake", made[0].lake_version) if made else ()
+        rows |= {f"bundle's results, loss {n}": told for n, told in enumerate(lost, 1)}
     return rows
 
 

@@ -102,6 +102,29 @@ def test_versions_that_lost_rows_say_so(tmp_path: Path) -> None:
     assert losses(tmp_path / "none", 3) == ()
 
 
+def test_stats_say_what_the_bundles_results_have_lost(project: Project) -> None:
+    lake = Lake(project.state / "lake")
+    lake.append([run(OTHER, "1")])
+    project.pytest("--foretest").check()
+    project.foretest("record").check()
+    assert "loss" not in project.foretest("stats").check().out
+    assert project.foretest("forget", OTHER, "--yes").check().out.startswith("1 results deleted")
+    assert "were deleted for good" in project.foretest("stats").check().out
+
+
+def test_a_tombstone_is_left_where_nothing_was_held(tmp_path: Path) -> None:
+    lake = filled(tmp_path / "lake")
+    before = datetime.now(UTC)
+    for _ in range(2):
+        assert erase(tmp_path / "lake", "never/held", always=True) is not None
+    (stone,) = tombstones(tmp_path / "lake")
+    assert before < stone.moment < datetime.now(UTC)
+    assert losses(tmp_path / "lake", 1) == ()
+    assert lake.append([run(OTHER, "another")]) == 1
+    whole = replace(stone, at="2025-03-01T12:00:00+00:00")
+    assert whole.moment == datetime(2025, 3, 1, 12, 0, 1, tzinfo=UTC)
+
+
 def test_a_deletion_that_was_killed_is_finished_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
