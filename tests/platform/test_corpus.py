@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -48,7 +49,13 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def git(*args: str) -> None:
         who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", "-C", str(root), *who, *args], check=True, capture_output=True)
+        when = {f"GIT_{role}_DATE": "1700000000 +0000" for role in ("AUTHOR", "COMMITTER")}
+        subprocess.run(
+            ["git", "-C", str(root), *who, *args],
+            check=True,
+            capture_output=True,
+            env=os.environ | when,
+        )
 
     git("init", "-q", "-b", "main")
     double_wrong = SOURCE.replace("a * 2", "a + 2")
@@ -130,6 +137,26 @@ def test_as_tasks_of_a_cluster_it_is_the_same(
     assert failed == {"broken": True, "small": False}, rows
     assert account(facts).total.faulty == 2
     assert any("small" in standing.sentence() for standing in seen)
+
+
+def test_of_a_slow_suite_samples_run_with_their_probabilities(
+    recipe: Recipe,
+    prepared: Callable[[str], Order],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("foretest.platform.corpus.place.SLOW", -1.0)
+    order = replace(prepared("slow"), faults=0)
+    (row,) = mine_all(
+        [replace(recipe, name="slow", lag=0)], order, tmp_path, lambda _: None, here=True
+    )
+    assert row.error == ""
+    cases = list(read_facts(tmp_path, "slow"))
+    sampled = [case.ran for case in cases if case.ran is not None]
+    assert sampled, "the draw goes by the cases' names, which are always the same"
+    assert all(0 < chance <= 1 for ran in sampled for chance in ran.values())
+    assert all(case.ran is None or set(case.failed) <= case.ran.keys() for case in cases)
+    assert read_evidence(tmp_path, "slow", "lagged coverage") is None
 
 
 def test_after_the_end_nothing_is_begun(recipe: Recipe, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,13 +69,14 @@ class Place:
         self.root.mkdir(parents=True, exist_ok=True)
         if not self.clone.exists():
             part = self.root / "repo.part"  # a clone that was cut off is no clone
+            shutil.rmtree(part, ignore_errors=True)
             _run("git", "clone", "--quiet", self.origin, str(part))
             part.rename(self.clone)
         done = self.root / "installed"
         wanted = "\n".join(("pytest", "coverage>=7.6", *self.recipe.install))
         if not done.exists() or done.read_text() != wanted:
-            if not self.python.exists():
-                _run(sys.executable, "-m", "venv", str(self.python.parents[1]))
+            if not done.exists():  # nor is an environment that was never completed
+                _run(sys.executable, "-m", "venv", "--clear", str(self.python.parents[1]))
             _run(str(self.python), "-m", "pip", "install", "--quiet", *wanted.split("\n"))
             done.write_text(wanted)
 
