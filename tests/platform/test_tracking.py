@@ -163,19 +163,27 @@ def test_what_a_server_refuses_holds_nothing_up(tracker: Tracker, said: list[str
     with tracker.run("judging", "odd", parameters={}, lineage=LINEAGE) as run:
         run.tags({"x" * 300: "too long a name"})
         run.metric("all/loss", 2.0)
-    assert client(tracker).get_run(run.id).data.metrics["all/loss"] == 2.0
+        run.metric("y" * 300, 1.0)
+        run.metric("all/share", 0.5)
+    kept = client(tracker).get_run(run.id).data.metrics
+    assert (kept["all/loss"], kept["all/share"]) == (2.0, 0.5)
     assert any("refused tags" in line for line in said)
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
-def test_a_run_without_its_server_is_kept_and_sent_later(tracker: Tracker, said: list[str]) -> None:
+def test_a_run_without_its_server_is_kept_and_sent_later(
+    tracker: Tracker, said: list[str], tmp_path: Path
+) -> None:
     away = open_tracker(f"http://127.0.0.1:{closed_port()}", spool=tracker.spool, say=said.append)
     with away.run("judging", "away", parameters={"a": 1}, lineage=LINEAGE) as run:
         run.metric("all/loss", 2.0, 4)
         run.artifact(b"bytes", "notes/a.txt")
+        (tmp_path / "folder" / "deep").mkdir(parents=True)
+        (tmp_path / "folder" / "deep" / "b.txt").write_text("deep")
+        run.artifact(tmp_path / "folder", "notes/all")
         assert left_over(away.spool) == []  # it goes on: nobody else may send it
     assert run.id == ""
-    assert any("does not answer" in line for line in said)
+    assert any("takes nothing" in line for line in said)
     assert any("tracking send" in line for line in said)
 
     assert tracker.send() == (1, 0)
@@ -188,6 +196,8 @@ def test_a_run_without_its_server_is_kept_and_sent_later(tracker: Tracker, said:
     assert kept.data.params["a"] == "1"
     text = client(tracker).download_artifacts(kept.info.run_id, "notes/a.txt")
     assert Path(text).read_bytes() == b"bytes"
+    folder = client(tracker).download_artifacts(kept.info.run_id, "notes/all")
+    assert Path(folder, "deep", "b.txt").read_text("utf-8") == "deep"
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -61,7 +62,7 @@ def client_of(address: str) -> Any:
         return library.MlflowClient(tracking_uri=address, registry_uri=address)
     except library.MlflowException as error:
         raise BadConfiguration(
-            f"{address} is no address of a tracking server: {error}.",
+            f"{shown(address)} is no address of a tracking server: {error}.",
             "Name http://HOST:PORT or sqlite:///FILE.",
         ) from error
 
@@ -97,7 +98,7 @@ class Courier:
         whole = self.deliver()
         if not whole:
             self._say(
-                f"{self.address} has only a part of this run; all of it lies in "
+                f"{shown(self.address)} has not all of this run; what is missing lies in "
                 f"{self.journal.folder}. Send it by: foretest platform tracking send"
             )
         self.journal.close()
@@ -105,7 +106,7 @@ class Courier:
 
     def deliver(self) -> bool:
         """Send what is waiting; False where the server is away."""
-        journal = self.journal
+        journal, singly = self.journal, 0
         while True:
             with self._lock:
                 waiting = journal.records[journal.sent :]
@@ -113,22 +114,26 @@ class Courier:
                 return True
             if time.monotonic() < self._away_until:
                 return False
-            batch = _together(waiting)
+            batch = waiting[:1] if singly else _together(waiting)
+            singly = max(0, singly - 1)
             try:
                 run_id = self._send(batch)
             except Exception as error:  # whatever a client, a proxy or a store may raise
-                if getattr(error, "error_code", "") not in _REFUSED:
+                if getattr(error, "error_code", "") not in _REFUSED or batch[0]["do"] == "start":
                     self._away(error)
                     return False
-                self._say(f"{self.address} refused {batch[0]['do']}: {error}")
+                if len(batch) > 1:  # one of them is to blame
+                    singly = len(batch)
+                    continue
+                self._say(f"{shown(self.address)} refused {batch[0]['do']}: {_first_line(error)}")
                 run_id = journal.run_id
             with self._lock:
                 journal.delivered(journal.sent + len(batch), run_id)
 
     def _away(self, error: Exception) -> None:
         if not self._away_until:
-            why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            self._say(f"{self.address} does not answer ({why}); the run goes on and is kept here.")
+            why = _first_line(error)
+            self._say(f"{shown(self.address)} takes nothing ({why}); the run is kept here.")
         self._away_until = time.monotonic() + _REST
 
     def _work(self) -> None:
@@ -169,6 +174,15 @@ def send(folder: Path, address: str, say: Say) -> bool:
         courier.post({"do": "tags", "values": {"error": "The process ended without a word."}})
         courier.post({"do": "end", "status": "FAILED", "time": now()})
     return courier.finish()
+
+
+def shown(address: str) -> str:
+    """An address without the user and password that may stand in it."""
+    return re.sub(r"//[^/@]*@", "//", address)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def now() -> int:

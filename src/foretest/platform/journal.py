@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from foretest.durable import claim, claimed, write_text
+from foretest.durable import claim, claimed, refused, write_text
 
 Record = Mapping[str, Any]
 _LINES, _SENT, _FILES = "records.jsonl", "sent.json", "files"
@@ -23,9 +23,13 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        """Open a journal, or begin one. Raises BadStore where the place cannot be written."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lines = (folder / _LINES).open("ab")
+        except OSError as error:
+            raise refused(folder, error) from error
         self.folder = folder
-        self._lines = (folder / _LINES).open("ab")
         claim(self._lines.fileno())
         if not f"\n{_text(folder / _LINES)}".endswith("\n"):
             self._lines.write(b"\n")  # a line that its writer could not end

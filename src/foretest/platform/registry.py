@@ -17,7 +17,7 @@ from foretest.errors import BadModel, TrackingFailed
 from foretest.features.frame import FeatureFrame
 from foretest.models.contract import Model, identity
 from foretest.platform import served
-from foretest.platform.delivery import client_of, log_model, mlflow
+from foretest.platform.delivery import client_of, log_model, mlflow, shown
 from foretest.platform.tracking import Tracker
 
 RANKER = "ranker"
@@ -170,6 +170,6 @@ def _asked(tracker: Tracker) -> Iterator[Any]:
         yield client
     except mlflow().MlflowException as error:
         raise TrackingFailed(
-            f"The registry at {tracker.address} failed: {str(error).splitlines()[0]}.",
+            f"The registry at {shown(tracker.address)} failed: {str(error).splitlines()[0]}.",
             "Is the server up? `foretest platform tracking serve` starts one.",
         ) from error

@@ -43,7 +43,7 @@ def tracking_server(
             [
                 *(sys.executable, "-m", "mlflow", "server"),
                 *("--host", host, "--port", str(port)),
-                # Each takes some 200 MB, and one serves a team's trainings.
+                # Each is all of MLflow once more, and one serves a team's trainings.
                 *("--workers", "1"),
             ],
             # Not on the command line, where everybody could read a password.

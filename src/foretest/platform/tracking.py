@@ -56,12 +56,14 @@ class Run:
         self._post({"do": "tags", "values": {_NAME.sub("_", k): str(v) for k, v in values.items()}})
 
     def artifact(self, source: Path | str | bytes, name: str) -> None:
-        """A file (copied now, sent later) or its bytes under `name`, folders and all."""
+        """A file or folder (copied now, sent later) or bytes as `name`, such as `notes/a.txt`."""
         if self._courier is None:
             return
         place, room = PurePosixPath(name), self._courier.journal.room()
         if isinstance(source, bytes):
             (room / place.name).write_bytes(source)
+        elif Path(source).is_dir():
+            shutil.copytree(source, room / place.name)
         else:
             shutil.copyfile(source, room / place.name)
         below = place.parent.as_posix().removeprefix(".")
