@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,7 +69,10 @@ class Buildbot:
         return self._told(_awaited(lambda: self._ended(number), f"the build of {branch}"))
 
     def _ended(self, number: int) -> dict[str, Any] | None:
-        builds = self.get("builds", buildrequestid=number, complete="true")["builds"]
+        try:
+            builds = self.get("builds", buildrequestid=number, complete="true")["builds"]
+        except IncompleteRead:  # a busy master may cut an answer short: it is asked again
+            return None
         return builds[0] if builds else None
 
     def _told(self, build: dict[str, Any]) -> Built:
