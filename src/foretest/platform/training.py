@@ -153,7 +153,7 @@ def lineage_of(
         ],
         "examples": made.examples,
         "augmented": made.augmented,
-        "recipe": asdict(recipe),
+        "recipe": {**asdict(recipe), "inputs": list(recipe.inputs)},
         UNTIL: until,
     }
     if origin is not None:

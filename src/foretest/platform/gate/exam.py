@@ -103,9 +103,9 @@ class Limits:
     """By which what is caught may fall behind the rival's, at the bad end of its interval."""
     later: float = 0.015
     """Of suite time: by which the first failure may come later, at the bad end of its interval."""
-    floors: tuple[tuple[float, float], ...] = ((0.05, 0.70), (0.10, 0.80), (0.20, 0.88))
+    floors: tuple[tuple[float, float], ...] = ((0.05, 0.80), (0.10, 0.88), (0.20, 0.93))
     """Budget, and the share of faulty changes to be caught in it, whatever the rival does."""
-    latest: float = 0.10
+    latest: float = 0.05
     """Mean share of suite time to the first failure, whatever the rival does."""
     slice_behind: float = 0.05
     """By which a slice's recall may lie below that of all, at the good end of its interval."""
@@ -153,7 +153,8 @@ class Exam:
 
     @property
     def rival_name(self) -> str:
-        return FORMULA if isinstance(self.rival.model, Formula) else CHAMPION
+        plain = isinstance(self.rival.model, Formula) and not self.rival.stand_ins
+        return FORMULA if plain else CHAMPION
 
     @cached_property
     def judged(self) -> tuple[Taught, ...]:

@@ -44,7 +44,8 @@ def differing(candidate: Candidate, instance: Instance) -> bool | None:
     evidence = Candidate(Formula(), candidate.rules).score(instance.moment)
     if len(np.unique(evidence)) < 3:
         return None
-    return len(np.unique(candidate.score(instance.moment))) > 1
+    selection = candidate.decide(instance.moment)
+    return len({choice.score for choice in selection.chosen}) > 1
 
 
 def missing(candidate: Candidate, instance: Instance) -> bool | None:
