@@ -82,7 +82,21 @@ class CodeEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.last = nn.RMSNorm(config.width)
         self.out = nn.Linear(config.width, config.out, bias=False)
-        self.apply(_begin)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin as hardly more than a bag of words: texts that share words are alike at once.
+
+        What the blocks add to a token is small at first, less the more blocks there are (Radford
+        et al., 2019). Were it large, all texts would begin, and stay, alike.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        for block in self.blocks:
+            for last in (block.attention.out, block.down):
+                nn.init.normal_(last.weight, std=0.02 / (2 * self.config.layers) ** 0.5)
 
     def forward(self, tokens: Tensor, mask: Tensor, segments: Tensor | None = None) -> Tensor:
         """Vectors of length 1: float[B, out], or float[sequences, out] where rows are packed.
@@ -119,8 +133,3 @@ def means_of_segments(x: Tensor, mask: Tensor, segments: Tensor) -> Tensor:
     number, values = segments[mask], x[mask]
     total = values.new_zeros(int(segments.max()) + 1, x.shape[-1]).index_add(0, number, values)
     return total / torch.bincount(number, minlength=len(total)).clamp(min=1)[:, None].to(x.dtype)
-
-
-def _begin(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
