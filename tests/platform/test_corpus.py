@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -15,17 +16,20 @@ from foretest.cli.main import main
 from foretest.durable import write_text
 from foretest.errors import BadConfiguration, BadStore
 from foretest.history.shelf import Shelf
-from foretest.lab.labels import Candidate
+from foretest.lab.labels import Candidate, sample_tests
 from foretest.platform.cluster import connect
 from foretest.platform.corpus.account import account, as_lines, closing_lines, until
-from foretest.platform.corpus.facts import read_evidence, read_facts
+from foretest.platform.corpus.facts import FRESH, lessons_of, read_evidence, read_facts
 from foretest.platform.corpus.fleet import Standing, by_need, estimate, mine_all, rows_of, spelled
 from foretest.platform.corpus.mining import FAILURE, Order, Row
 from foretest.platform.corpus.place import EVERY, mixed, sometimes_all
 from foretest.platform.corpus.publishing import fetch, publish
 from foretest.platform.corpus.recipes import Recipe, read_recipes
+from foretest.platform.featuring import build_features, edition_of, read_features
 from foretest.platform.lineage import digest_of
 from foretest.records import Change, Source
+from foretest.replay.judge import Setting
+from foretest.training.examples import examples_of
 
 SOURCE = "def low(a, b):\n    return a if a < b else b\n\n\ndef double(a):\n    return a * 2\n"
 TESTS = """\
@@ -182,6 +186,35 @@ def test_the_lake_gives_back_every_byte(tmp_path: Path) -> None:
     assert digest_of(tmp_path / "back") == digest_of(few) == first.version
     with pytest.raises(BadStore, match="does not hold all of version 0000"):
         fetch(shelf, "0000", tmp_path / "other")
+
+
+def test_stored_features_keep_the_probabilities_of_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Path(__file__).parents[2] / "proof" / "cases"
+    if not kept.exists():
+        pytest.skip("the kept facts are not here")
+    monkeypatch.setattr("foretest.platform.featuring.code_version", lambda: "now")
+    facts, tests = tmp_path / "facts", read_evidence(kept, "h11", FRESH)[0].tests  # type: ignore[index]
+    facts.mkdir()
+    (facts / "h11.fresh.ftb").write_bytes((kept / "h11.fresh.ftb").read_bytes())
+    lines = [
+        replace(case, ran=sample_tests(case.failed, tests, 0.25, case.case_id)).to_line()
+        for case in read_facts(kept, "h11")
+    ]
+    (facts / "h11.jsonl.gz").write_bytes(gzip.compress("".join(lines).encode()))
+    build_features(facts, tmp_path / "out", cluster=False)
+    found = list(read_features(tmp_path / "out", edition_of(facts), "h11", FRESH))
+    ((lesson, age),) = lessons_of(facts, ["h11"], FRESH)
+    wanted = list(examples_of(lesson.trials, lesson.store, Setting(freshness=age), "h11"))
+    assert len(found) == len(wanted) > 10
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.rows is not None
+        assert theirs.rows is not None
+        assert ours.rows.tolist() == theirs.rows.tolist()
+        assert len(ours.rows) < len(tests)
+        assert ours.stands_for == pytest.approx(theirs.stands_for)
+        assert ours.failed.tolist() == theirs.failed.tolist()
 
 
 def _candidate(name: str) -> Candidate:

@@ -11,7 +11,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,11 @@ SCHEMA: dict[str, pl.DataType] = {
     "row": pl.Int32(),
     "test": pl.String(),
     "failed": pl.Boolean(),
+    "inclusion": pl.Float64(),
     **{name: pl.Float32() for name in FEATURES},
 }
-"""A row a test of a change; `change` counts a repository's changes in time, `row` its tests."""
+"""A row a test of a change; `change` counts a repository's changes in time, `row` its tests;
+`inclusion` is the probability with which the test ran, 1 where the whole suite did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,12 @@ def read_features(out: Path, edition: str, name: str, kind: str) -> Iterator[Exa
         columns = {n: frame[n].to_numpy().astype(np.float32) for n in FEATURES}
         commit, case_id = frame["commit"][0], frame["case_id"][0]
         failed = frame["failed"].to_numpy().astype(bool)
-        yield Example(name, commit, case_id, FeatureFrame(frame.height, columns), failed)
+        example = Example(name, commit, case_id, FeatureFrame(frame.height, columns), failed)
+        inclusion = frame["inclusion"].to_numpy()
+        if (inclusion < 1.0).any():
+            places = frame["row"].to_numpy().astype(np.int64)
+            example = replace(example, inclusion=inclusion, rows=places)
+        yield example
 
 
 def _parts(facts: Path) -> list[Part]:
@@ -150,15 +157,17 @@ def _held(shelf: Shelf, edition: str) -> set[int]:
 
 def _frame(example: Example, part: Part, number: int, tests: Sequence[str]) -> pl.DataFrame:
     size = example.frame.size
+    rows = np.arange(size) if example.rows is None else example.rows
     facts = {
         "repository": [part.name] * size,
         "coverage": [part.kind] * size,
         "commit": [example.commit] * size,
         "case_id": [example.case_id] * size,
         "change": np.full(size, number, np.int32),
-        "row": np.arange(size, dtype=np.int32),
-        "test": list(tests),
+        "row": rows.astype(np.int32),
+        "test": [tests[row] for row in rows],
         "failed": example.failed,
+        "inclusion": 1.0 / example.stands_for,
     }
     return pl.DataFrame({**facts, **example.frame.columns}, schema=SCHEMA)
 

@@ -39,6 +39,8 @@ class Example:
     """What the change counts in training; augmented ones count less than real ones."""
     inclusion: NDArray[np.float64] | None = None
     """float64[n]: probability with which each test came to run; None = 1, the whole suite ran."""
+    rows: NDArray[np.int64] | None = None
+    """int64[n]: which of the evidence's tests these are; None: all of them."""
 
     @property
     def stands_for(self) -> NDArray[np.float64]:
@@ -69,7 +71,7 @@ def examples_of(
         ran = np.flatnonzero(inclusion)
         yield Example(
             repository, trial.commit, trial.case_id, frame.take(ran), failed[ran],
-            inclusion=inclusion[ran],
+            inclusion=inclusion[ran], rows=ran.astype(np.int64),
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foretest.durable import atomic_write
+from foretest.errors import ClusterFailed
 from foretest.lab.campaign import append_line
 from foretest.platform.cluster import ray
 from foretest.platform.corpus.facts import read_facts
@@ -50,7 +51,8 @@ def mine_all(
     """Mine every repository and write its facts as soon as it ends; the rows, in order of ending.
 
     With `here` in this process, one by one; else as tasks of the Ray cluster that this process has
-    joined (`cluster.connect`), each of `order.workers` CPUs.
+    joined (`cluster.connect`), each of `order.workers` CPUs. Raises ClusterFailed where it has not
+    so many.
     """
     begin = _in_turn if here else _as_tasks
     ended: list[Row] = []
@@ -120,6 +122,11 @@ def _as_tasks(
 ) -> Iterator[Iterator[Mined]]:
     """One task a repository; a board, an actor, takes what they tell of themselves."""
     library = ray()
+    if _slots(order) < 1:
+        raise ClusterFailed(
+            f"The cluster has no room for a task of {order.workers} CPUs.",
+            "Ask for fewer: --workers.",
+        )
     board = library.remote(_Board).options(num_cpus=0).remote()
     task = library.remote(_task).options(num_cpus=order.workers, max_retries=1)
     waiting = {task.remote(recipe, order, board): recipe for recipe in recipes}
