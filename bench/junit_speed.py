@@ -1,6 +1,6 @@
 """Parsing and normalising JUnit XML against junitparser: CPU time a test case, and memory.
 
-    python bench/junit_speed.py [--cases 100000] [--repeats 5] [--json FILE]
+    python bench/junit_speed.py [--cases 100000] [--repeats 5] [--kind KIND] [--json FILE]
 
 Both run on one core of the same process, the best of the repeats counts. foretest's side is
 everything from bytes to the columns that are stored: parsing, joining to known tests, stable ids,
@@ -222,6 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--kind", choices=KINDS, action="append", help="this alone, or these")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
@@ -233,7 +234,8 @@ def main() -> None:
         return
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        for kind, what in KINDS.items():
+        for kind in options.kind or KINDS:
+            what = KINDS[kind]
             line = measure(kind, options.cases, options.repeats, Path(folder))
             lines.append(line)
             print(f"{what}: {line.cases:,} cases, {line.megabytes:.1f} MB")
