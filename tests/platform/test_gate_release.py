@@ -86,7 +86,7 @@ def test_what_passes_is_registered_and_is_the_next_champion(made, facts, tmp_pat
     assert champion.promise is not None
     second = produced(made, facts, tmp_path, champion)
     assert second.released.version == "2"
-    assert second.verdict.rival.startswith("champion ranker:")
+    assert second.verdict.rival.startswith("the champion (ranker:")
     card = (tmp_path / "registry" / "ranker-2" / CARD).read_text()
     for told in ("# Model card: ranker:", "The gate: **passed**", *NAMES, "## Limits", "## Ethics"):
         assert told in card

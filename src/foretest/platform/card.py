@@ -88,7 +88,7 @@ def as_markdown(told: Mapping[str, Any]) -> str:
             f"{told['what']} Made {told['made'][:10]} by foretest {_short(told['code'])}. "
             f"The gate: **{'passed' if gate['passed'] else 'not passed'}**, held against "
             f"{gate['rival']} on {gate['changes']:,} faulty changes of {gate['repositories']:,} "
-            "repositories that the scoring model never saw.",
+            "repositories, none of which the scoring model saw before.",
             "",
             "## Use",
             "",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from foretest.cli.platform.tracking import tracker_at
 from foretest.cli.platform.train import named, places, show
 
 
@@ -42,11 +43,10 @@ def command(
     from foretest.platform.gate.examine import examine
     from foretest.platform.gate.release import champion_of, read
     from foretest.platform.lineage import lineage
-    from foretest.platform.tracking import open_tracker
     from foretest.platform.training import everyday, promising
 
     known = named(facts, names)
-    tracker, origin = open_tracker(tracking), lineage(facts, 0)
+    tracker, origin = tracker_at(tracking), lineage(facts, 0)
     seen = everyday(facts, known)
     candidate = read(model) if model else Candidate(Formula())
     if candidate.promise is None:

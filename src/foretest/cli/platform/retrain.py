@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from foretest.cli.platform.tracking import tracker_at
 from foretest.cli.platform.train import named, out_option, places, told
 
 
@@ -52,12 +53,11 @@ def command(
     from foretest.platform.lineage import lineage
     from foretest.platform.producing import Where, produce
     from foretest.platform.retraining import in_time, retrain
-    from foretest.platform.tracking import open_tracker
     from foretest.training.continuing import MORE
     from foretest.training.fit import Recipe
 
     known = named(facts, names)
-    tracker, origin = open_tracker(tracking), lineage(facts, seed)
+    tracker, origin = tracker_at(tracking), lineage(facts, seed)
     champion = read(serving) if serving else champion_of(tracker, registry)
     champion = champion or Candidate(Formula())
     usual = Recipe(seed=seed)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from foretest.cli.platform.tracking import tracker_at, tracking_option
+
 _folder = click.Path(path_type=Path, file_okay=False)
 OUT, REGISTRY = Path(".foretest/trained"), Path(".foretest/registry")
 
@@ -23,8 +25,7 @@ def places(command: Any) -> Any:
         click.option("--facts", type=_folder, default=Path("proof/cases"), show_default=True,
                      help="Folder of the kept facts."),
         click.option("--names", help="Repositories: A,B,C (default: all that have facts)."),
-        click.option("--tracking", metavar="URI",
-                     help="Tracking server, http://HOST:PORT or sqlite:///FILE (default: none)."),
+        tracking_option,
         click.option("--registry", type=_folder, default=REGISTRY, show_default=True,
                      help="Folder of registered models where there is no tracking server."),
     ):  # fmt: skip
@@ -73,13 +74,12 @@ def command(
     from foretest.platform.gate.release import champion_of, read
     from foretest.platform.lineage import lineage
     from foretest.platform.producing import Where, produce
-    from foretest.platform.tracking import open_tracker
     from foretest.platform.training import everyday, lessons, train
     from foretest.training.continuing import MORE
     from foretest.training.fit import Recipe
 
     known = named(facts, names)
-    tracker = open_tracker(tracking)
+    tracker = tracker_at(tracking)
     begin = read(start) if start else None
     origin = lineage(facts, seed)
     usual = Recipe(seed=seed)

@@ -28,6 +28,8 @@ from foretest.training.calibrate import faulty, moments_of
 from foretest.training.pool import Taught
 
 CANDIDATE, CHAMPION, FORMULA, COVERAGE = "candidate", "champion", "formula", "coverage ranked"
+DRAWS = 20
+"""Random orders, for the tables alone."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ class Exam:
             setting = Setting(
                 freshness=age,
                 strategies={**strategies, COVERAGE: coverage_ranked},
-                draws=1,
+                draws=DRAWS,
             )
             for verdict in judge(lesson.trials, lesson.store, setting).verdicts:
                 own = verdict.strategy == OURS

@@ -67,7 +67,7 @@ def examined(
     progress("Examining", len(FAMILIES), len(FAMILIES))
     verdict = Verdict(
         identity(exam.candidate.model),
-        f"{exam.rival_name} {identity(exam.rival.model)}",
+        f"the {exam.rival_name} ({identity(exam.rival.model)})",
         tuple(found),
         len({(v.repository, v.case_id) for v in exam.verdicts if v.slice == ALL}),
         len({v.repository for v in exam.verdicts}),
