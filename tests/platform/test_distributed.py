@@ -150,7 +150,7 @@ def test_a_training_outlives_a_killed_worker_and_a_killed_node(bucket):
     from foretest.platform.cluster import local_cluster
 
     settings = Settings(steps=120, batch=32, warm_up=5, keep_every=10)
-    with local_cluster(nodes=3, cpus=1) as cluster:
+    with local_cluster(nodes=2, cpus=2) as cluster:
         reaper = Reaper(cluster, bucket)
         reaper.start()
         workers = Workers(2, "fsdp", cluster.address)

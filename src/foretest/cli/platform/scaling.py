@@ -20,11 +20,11 @@ Examples:
 )
 @click.option("--size", type=click.Choice(["tiny", "small", "base", "large"]), default="tiny",
               show_default=True, help="About 2 M, 9 M, 55 M or 340 M parameters.")  # fmt: skip
-@click.option("--goal", type=click.FloatRange(0, min_open=True), default=0.8, show_default=True,
+@click.option("--goal", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
               help="Loss to reach, a mean over five steps, in nats.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(10), default=40, show_default=True,
+@click.option("--steps", type=click.IntRange(10), default=24, show_default=True,
               help="Steps after which a training ends in any case.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(8), default=16, show_default=True,
+@click.option("--batch", type=click.IntRange(8), default=8, show_default=True,
               help="Pairs a step, over all workers.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True,
               help="Times that each way is run, in turns.")  # fmt: skip

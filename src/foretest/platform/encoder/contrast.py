@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
@@ -105,8 +104,25 @@ def gathered(own: Tensor, rows: int) -> Tensor:
         return own
     counts = [len(share) for share in torch.empty(rows, 0).tensor_split(world)]
     alike = functional.pad(own, (0, 0, 0, counts[0] - len(own)))
-    shares = all_gather(alike)
+    shares = _Gather.apply(alike).tensor_split(world)
     return torch.cat([share[:count] for share, count in zip(shares, counts, strict=True)])
+
+
+class _Gather(torch.autograd.Function):
+    """All workers' rows, one after the other; the slopes of a worker's rows are summed over all."""
+
+    @staticmethod
+    def forward(_: Any, own: Tensor) -> Tensor:
+        shares = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(shares, own.contiguous())
+        return torch.cat(shares)
+
+    @staticmethod
+    def backward(_: Any, slope: Tensor) -> Tensor:
+        slope = slope.contiguous()
+        dist.all_reduce(slope)
+        rank, world = place()
+        return slope.tensor_split(world)[rank]
 
 
 def place() -> tuple[int, int]:

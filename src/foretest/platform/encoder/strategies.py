@@ -34,22 +34,26 @@ SHORTEST = 16
 
 @dataclass(frozen=True, slots=True)
 class UnevenPairs:
-    """Pairs that share a subject, as uneven in length as code: log-uniform up to the context."""
+    """Pairs about one of some subjects, as uneven in length as code: log-uniform to the context.
+
+    Changes and tests have different words for a subject, so that nothing is alike at the start.
+    """
 
     config: EncoderConfig
-    subjects: int = 64
+    subjects: int = 8
 
     def batches(self, size: int, seed: int, start: int = 0) -> Iterator[PairBatch]:
         first, last = FILE + 1, self.config.vocabulary
-        known = np.random.default_rng(seed).integers(first, last, (self.subjects, 8))
+        roles = (CHANGE, TEST)
+        known = np.random.default_rng(seed).integers(first, last, (len(roles), self.subjects, 8))
 
         def text(role: int, subject: int) -> np.ndarray:
-            spread = np.log((SHORTEST, self.config.context))
-            length = int(np.exp(random.uniform(*spread)))
+            length = int(np.exp(random.uniform(np.log(SHORTEST), np.log(self.config.context))))
             words = random.integers(first, last, length)
             own = random.random(length) < 0.5
-            words[own] = random.choice(known[subject], own.sum())
-            return np.concatenate(([role], words[1:]))
+            words[own] = random.choice(known[roles.index(role), subject], own.sum())
+            words[0] = role
+            return words
 
         for random in draws(seed, start):
             about = random.integers(0, self.subjects, size)
