@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,42 +10,50 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="the encoder needs foretest[platform]")
+pytest.importorskip("torch", reason="the encoder needs foretest[platform]")
 pytest.importorskip("onnxruntime", reason="the encoder needs foretest[platform]")
 pytest.importorskip("onnxscript", reason="the encoder needs foretest[platform]")
 
-from foretest.errors import BadModel  # noqa: E402
-from foretest.evidence.collect import with_results  # noqa: E402
-from foretest.evidence.renumber import on_tests  # noqa: E402
-from foretest.evidence.rows import SparseRows  # noqa: E402
-from foretest.evidence.store import empty  # noqa: E402
-from foretest.evidence.text import TextIndex  # noqa: E402
-from foretest.features.build import build  # noqa: E402
-from foretest.features.query import FileFacts, Query  # noqa: E402
-from foretest.models.contract import predict  # noqa: E402
-from foretest.models.formula import Formula  # noqa: E402
-from foretest.platform.encoder.cochanges import Together, tokenised  # noqa: E402
-from foretest.platform.encoder.config import EncoderConfig, parameters  # noqa: E402
-from foretest.platform.encoder.curriculum import COCHANGES, UNDONE, read_encoder, teach  # noqa: E402
-from foretest.platform.encoder.evaluation import (  # noqa: E402
+from foretest import bundle as bundles
+from foretest.bundle import Bundle
+from foretest.errors import BadModel
+from foretest.evidence.collect import with_results
+from foretest.evidence.renumber import on_tests
+from foretest.evidence.rows import SparseRows
+from foretest.evidence.store import empty
+from foretest.evidence.text import TextIndex
+from foretest.features.build import build
+from foretest.features.query import FileFacts, Query
+from foretest.lab.labels import Case, CaseFile
+from foretest.models.contract import predict
+from foretest.models.formula import Formula
+from foretest.platform.corpus.facts import FRESH
+from foretest.platform.encoder.cochanges import Together, tokenised
+from foretest.platform.encoder.config import EncoderConfig, parameters
+from foretest.platform.encoder.curriculum import COCHANGES, UNDONE, read_encoder, teach
+from foretest.platform.encoder.evaluation import (
     ALONE,
     JOINED,
     NOTHING,
+    UNTRACED,
     Encoded,
     EncodedQuery,
     choose_weight,
+    columns_of,
     encoder_alone,
     joined,
+    judge_encoder,
 )
-from foretest.platform.encoder.export import FP32, INT8, compare, export  # noqa: E402
-from foretest.platform.encoder.hunks import HunkText, TestText  # noqa: E402
-from foretest.platform.encoder.published import read_published  # noqa: E402
-from foretest.platform.encoder.scoring import Encoder, Joined, Weight, likeness  # noqa: E402
-from foretest.platform.encoder.settings import Settings  # noqa: E402
-from foretest.platform.encoder.tokenizer import CodeTokenizer  # noqa: E402
-from foretest.platform.encoder.undone import Suite  # noqa: E402
-from foretest.replay.judge import ALL, Setting, Trial, judge  # noqa: E402
-from foretest.replay.strategies import ORACLE, OURS, STRATEGIES  # noqa: E402
+from foretest.platform.encoder.export import FP32, INT8, compare, export
+from foretest.platform.encoder.hunks import HunkText, TestText
+from foretest.platform.encoder.published import read_published
+from foretest.platform.encoder.scoring import Encoder, Joined, Weight, likeness
+from foretest.platform.encoder.settings import Settings
+from foretest.platform.encoder.tokenizer import CodeTokenizer
+from foretest.platform.encoder.undone import Suite
+from foretest.records import FileStatus, Source
+from foretest.replay.judge import ADDED, ALL, Setting, Trial, judge
+from foretest.replay.strategies import ORACLE, OURS, STRATEGIES
 
 CONFIG = EncoderConfig(300, 32, 1, 2, 64, 32, 16)
 WORDS = ("tax", "item", "cost", "price", "order", "stock")
@@ -209,3 +218,27 @@ def test_the_judge_hears_the_encoder_and_silence_adds_nothing() -> None:
 def test_an_encoder_that_misleads_gets_no_weight() -> None:
     assert choose_weight([lesson(4)])[0] != NOTHING
     assert choose_weight([lesson(5)])[0] == NOTHING
+
+
+def test_the_judge_reads_facts_and_says_which_slices_are_empty(
+    tmp_path: Path, published: Path, pairs: Path
+) -> None:
+    facts = tmp_path / "facts"
+    lineage = {"ages": [], "age": 0.0}
+    bundles.write(facts / "shop.fresh.ftb", Bundle(store(), lineage=lineage))
+    cases = [
+        Case(word, "shop", Source.UNDONE, "c0", (CaseFile("a.py", FileStatus.MODIFIED),),
+             undone_commit=word, author_time=1000 + at, failed=(TESTS[at],), removed={word: 1})
+        for at, word in enumerate((*WORDS[:3], "unheard"))
+    ]  # fmt: skip
+    lines = "".join(case.to_line() for case in cases)
+    (facts / "shop.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    columns = columns_of(pairs / UNDONE, ["shop", "nowhere"], Encoder(published / FP32))
+    assert list(columns) == ["shop"]
+    for kind in (FRESH, UNTRACED):
+        judged = judge_encoder(facts, columns, kind, Weight())
+        assert {v.strategy for v in judged.verdicts} >= {OURS, ALONE, JOINED, ORACLE, "BM25"}
+        assert judged.without_text == 1
+        page = "\n".join(judged.lines())
+        assert f"{ADDED}: no faulty change." in page
+        assert "other languages: no faulty change" in page

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _folder = click.Path(path_type=Path, file_okay=False)
 _there = click.Path(path_type=Path, file_okay=False, exists=True)
+AGES = ("lagged", "fresh", "no")
 SIZES = ("tiny", "small", "base", "large")
 pairs_option = click.option(
     "--pairs", type=_folder, default=Path("encoder/pairs"), show_default=True,
@@ -194,24 +195,31 @@ Examples:
 @pairs_option
 @onnx_option
 @click.option("--int8", is_flag=True, help="Judge the 8-bit form.")
-@click.option("--evidence", type=click.Choice(["fresh", "lagged"]), multiple=True,
-              default=("fresh", "lagged"), help="Age of the coverage (default: both).")  # fmt: skip
+@click.option("--evidence", type=click.Choice(AGES), multiple=True, default=AGES,
+              help="Age of the coverage (default: all).")  # fmt: skip
 def judge(facts: Path, pairs: Path, onnx: Path, int8: bool, evidence: tuple[str, ...]) -> None:
     """Replay repositories that the encoder never saw, slice by slice, with intervals."""
+    from foretest.platform.corpus.facts import LAGGED
     from foretest.platform.encoder.config import HELD_OUT, WEIGHED_ON
     from foretest.platform.encoder.curriculum import UNDONE
-    from foretest.platform.encoder.evaluation import judge_encoder, weight_for
+    from foretest.platform.encoder.evaluation import (
+        choose_weight,
+        columns_of,
+        encoded,
+        judge_encoder,
+    )
     from foretest.platform.encoder.export import FP32, INT8
     from foretest.platform.encoder.scoring import Encoder
 
     encoder = Encoder(onnx / (INT8 if int8 else FP32))
-    click.echo(f"Held out: {', '.join(HELD_OUT)}. Weight chosen on: {', '.join(WEIGHED_ON)}.")
+    known = columns_of(pairs / UNDONE, WEIGHED_ON, encoder)
+    weight, tried = choose_weight(list(encoded(facts, known, LAGGED)))
+    click.echo(f"Weight beside the formula, chosen on {', '.join(known)} with lagged coverage:")
+    for each, first in sorted(tried.items(), key=lambda item: item[1]):
+        click.echo(f"  {first:.3%} of suite time to the first failure: {each}")
+    unseen = columns_of(pairs / UNDONE, HELD_OUT, encoder)
+    click.echo(f"Held out: {', '.join(unseen)}.")
     for age in evidence:
-        kind = f"{age} coverage"
-        weight, tried = weight_for(facts, pairs / UNDONE, encoder, kind)
-        click.echo(f"\n=== {kind} ===\n")
-        for each, first in sorted(tried.items(), key=lambda item: item[1]):
-            click.echo(f"{first:.3%} of suite time to the first failure: {each}")
-        click.echo(f"Chosen: {weight}\n")
-        for line in judge_encoder(facts, pairs / UNDONE, encoder, kind, weight).lines():
+        click.echo(f"\n=== {age} coverage ===\n")
+        for line in judge_encoder(facts, unseen, f"{age} coverage", weight).lines():
             click.echo(line)

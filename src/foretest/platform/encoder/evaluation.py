@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
+from foretest.evidence.rows import SparseRows
 from foretest.evidence.store import EvidenceStore
 from foretest.features.frame import Column
 from foretest.features.query import Query
 from foretest.models.formula import Formula
-from foretest.platform.corpus.facts import lessons_of
-from foretest.platform.encoder.config import HELD_OUT, WEIGHED_ON
+from foretest.platform.corpus.facts import FRESH, lessons_of
 from foretest.platform.encoder.scoring import Encoder, Joined, Weight, likeness
 from foretest.platform.encoder.undone import Suite
 from foretest.replay.account import apart
@@ -35,12 +35,18 @@ from foretest.replay.metrics import score
 from foretest.replay.strategies import OURS, STRATEGIES, Moment, Ranker, Ranking, by_score, ours
 from foretest.replay.table import Verdict, as_text, tabulate
 
+UNTRACED = "no coverage"
+"""Beside the two kinds of evidence of the facts: as if no test had ever been traced."""
+
 ALONE, JOINED, BY_TEXT = "encoder", "formula + encoder", "BM25"
 SLICES = (ALL, UNTOUCHED, UNSEEN, ADDED, MODULE)
 """Slices in which the encoder is compared with the formula."""
 
-GRID = tuple(Weight(*numbers) for numbers in product((0.15, 0.3, 0.6), (0.2, 0.5), (1.0, 3.0)))
+GRID = tuple(Weight(*numbers) for numbers in product((0.2, 0.4, 0.8), (0.2, 0.5), (1.0, 3.0)))
 NOTHING = Weight(most=0.0)
+
+Columns = Mapping[str, Mapping[str, Column]]
+"""By repository, and there by case: the likeness of each test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +56,16 @@ class EncodedQuery(Query):
     column: Column = field(default_factory=lambda: np.empty(0, np.float32))
 
 
-def columns_of(suite: Suite, encoder: Encoder) -> dict[str, Column]:
-    """The likeness of each test, by case."""
-    if not suite.cases:
-        return {}
-    hunks = encoder.vectors([suite.hunks[i] for i in range(len(suite.hunks))])
-    tests = encoder.vectors([suite.tests[i] for i in range(len(suite.tests))])
-    return dict(zip(suite.cases, likeness(hunks, suite.hunk_cases, tests), strict=True))
+def columns_of(suites: Path, names: Iterable[str], encoder: Encoder) -> Columns:
+    """The likeness of each test to each change, of those repositories whose pairs were made."""
+    found: dict[str, dict[str, Column]] = {}
+    for name in names:
+        if (path := suites / f"{name}.npz").exists() and (suite := Suite.read(path)).cases:
+            hunks = encoder.vectors([suite.hunks[i] for i in range(len(suite.hunks))])
+            tests = encoder.vectors([suite.tests[i] for i in range(len(suite.tests))])
+            like = likeness(hunks, suite.hunk_cases, tests)
+            found[name] = dict(zip(suite.cases, like, strict=True))
+    return found
 
 
 def encoder_alone(moment: Moment) -> Ranking:
@@ -86,23 +95,31 @@ class Encoded:
     setting: Setting
 
 
-def encoded(
-    facts: Path, suites: Path, names: Sequence[str], encoder: Encoder, kind: str
-) -> Iterator[Encoded]:
-    """Repositories that have facts, this kind of evidence, and pairs."""
-    for name in names:
-        path = suites / f"{name}.npz"
-        for lesson, age in lessons_of(facts, [name], kind):
-            if not path.exists():
-                continue
-            columns = columns_of(Suite.read(path), encoder)
+def without_coverage(store: EvidenceStore) -> EvidenceStore:
+    """The same evidence as if no test had ever been traced."""
+    n = len(store.tests)
+    return replace(
+        store,
+        coverage=SparseRows.empty(n, len(store.symbols)),
+        coverage_commit=np.full(n, -1, np.int32),
+        coverage_commits=(),
+    )
+
+
+def encoded(facts: Path, columns: Columns, kind: str) -> Iterator[Encoded]:
+    """The repositories of `columns` with one kind of evidence; UNTRACED is any without coverage."""
+    for name, column in columns.items():
+        for lesson, age in lessons_of(facts, [name], FRESH if kind == UNTRACED else kind):
             trials = tuple(
-                replace(trial, query=_with_column(trial.query, columns[trial.case_id]))
-                if trial.case_id in columns
+                replace(trial, query=_with_column(trial.query, column[trial.case_id]))
+                if trial.case_id in column
                 else trial
                 for trial in lesson.trials
             )
-            yield Encoded(trials, lesson.store, Setting(model=Formula(), freshness=age))
+            store = lesson.store
+            if kind == UNTRACED:
+                store, age = without_coverage(store), replace(age, ages=())
+            yield Encoded(trials, store, Setting(model=Formula(), freshness=age))
 
 
 def _with_column(query: Query, column: Column) -> EncodedQuery:
@@ -154,8 +171,8 @@ class Judged:
         yield f"{self.without_text} faulty changes have no text: the encoder is silent there."
 
 
-def judge_encoder(facts: Path, suites: Path, encoder: Encoder, kind: str, weight: Weight) -> Judged:
-    """Replay of the held-out repositories with one kind of evidence."""
+def judge_encoder(facts: Path, columns: Columns, kind: str, weight: Weight) -> Judged:
+    """Replay of repositories, the held-out ones, with one kind of evidence."""
     strategies: Mapping[str, Ranker] = {
         OURS: STRATEGIES[OURS],
         BY_TEXT: STRATEGIES[BY_TEXT],
@@ -165,17 +182,10 @@ def judge_encoder(facts: Path, suites: Path, encoder: Encoder, kind: str, weight
     verdicts: list[Verdict] = []
     counts: Counter[str] = Counter()
     silent = 0
-    for lesson in encoded(facts, suites, HELD_OUT, encoder, kind):
+    for lesson in encoded(facts, columns, kind):
         setting = replace(lesson.setting, strategies=strategies)
         judgement = judge(lesson.trials, lesson.store, setting)
         verdicts.extend(judgement.verdicts)
         counts.update(judgement.apart)
         silent += sum(not isinstance(case.trial.query, EncodedQuery) for case in judgement.cases)
     return Judged(kind, tuple(verdicts), counts, silent)
-
-
-def weight_for(
-    facts: Path, suites: Path, encoder: Encoder, kind: str
-) -> tuple[Weight, dict[Weight, float]]:
-    """The encoder's weight as chosen on WEIGHED_ON, which it was not trained on."""
-    return choose_weight(list(encoded(facts, suites, WEIGHED_ON, encoder, kind)))
