@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -16,6 +17,7 @@ from foretest.models.formula import Formula
 from foretest.models.ranker import Calibration, as_probability, base_logit, matrix
 
 Floats = NDArray[np.float64]
+NOT_KEPT = "a contender is fitted to be compared, and never kept"
 FAR = 5.0
 """Standard deviations beyond which a value says no more."""
 
@@ -52,7 +54,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corrected:
+class Corrected(ABC):
     """A model that corrects the base's log-odds by a function of the columns, as the trees do.
 
     It is fitted to be compared, and never put into a bundle: `registry.MODELS` does not know it.
@@ -64,9 +66,9 @@ class Corrected:
 
     name = "corrected"
 
+    @abstractmethod
     def moved(self, columns: Floats) -> Floats:
         """What the columns (float64[n, 2k + 1]) add to the base's log-odds, float64[n]."""
-        raise NotImplementedError
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -97,11 +99,11 @@ class Corrected:
         return {BASE: (self.raw(frame) - base_logit(self.base.predict(frame))).astype(np.float32)}
 
     def to_json(self) -> dict[str, Any]:
-        raise NotImplementedError("a contender is not kept")
+        raise TypeError(NOT_KEPT)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        raise NotImplementedError("a contender is not kept")
+        raise TypeError(NOT_KEPT)
 
     def _probability(self, raw: Floats) -> Floats:
         return as_probability(raw if self.calibration is None else self.calibration.log_odds(raw))
