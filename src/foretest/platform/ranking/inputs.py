@@ -103,7 +103,7 @@ class Corrected(ABC):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        raise TypeError(NOT_KEPT)
+        raise TypeError(f"{NOT_KEPT}: {sorted(data)}")
 
     def _probability(self, raw: Floats) -> Floats:
         return as_probability(raw if self.calibration is None else self.calibration.log_odds(raw))
