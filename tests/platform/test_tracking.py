@@ -139,6 +139,32 @@ def assert_model_comes_back(
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_network_comes_back_with_equal_answers(tracker: Tracker, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    import mlflow
+    from onnx import TensorProto, helper
+
+    value = {
+        name: helper.make_tensor_value_info(name, TensorProto.INT64, [None, 2])
+        for name in ("tokens", "mask", "masked")
+    }
+    multiply = helper.make_node("Mul", ["tokens", "mask"], ["masked"])
+    inputs = [value["tokens"], value["mask"]]
+    graph = helper.make_graph([multiply], "mask", inputs, [value["masked"]])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "n.onnx")
+    example = {"tokens": np.array([[3, 4]]), "mask": np.array([[1, 0]])}
+    with tracker.run("judging", "network", parameters={}, lineage=LINEAGE) as run:
+        run.network(tmp_path / "n.onnx", example)
+    output = client(tracker).get_run(run.id).outputs.model_outputs[0]
+    logged = client(tracker).get_logged_model(output.model_id)
+    loaded = mlflow.pyfunc.load_model(logged.artifact_location)
+    assert loaded.predict(example)["masked"].tolist() == [[3, 0]]
+    assert {spec.name for spec in loaded.metadata.signature.inputs.inputs} == {"tokens", "mask"}
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_a_run_that_fails_says_why_and_hides_nothing(tracker: Tracker) -> None:
     with (
         pytest.raises(ZeroDivisionError),

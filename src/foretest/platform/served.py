@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import foretest
 from foretest.features.frame import FeatureFrame
@@ -62,6 +63,30 @@ def save(model: Model, example: FeatureFrame, folder: Path, beside: Iterable[Pat
     data.unlink()
     for path in beside:
         shutil.copyfile(path, folder / path.name)
+
+
+def save_network(network: Path, example: Mapping[str, NDArray[Any]], folder: Path) -> None:
+    """Write an ONNX file as a folder that `mlflow.pyfunc.load_model` reads; it runs on the CPU.
+
+    `example` has an array for each input of the network; what it answers is the signature's output.
+    """
+    import onnx
+    import onnxruntime
+    from mlflow import onnx as flavour
+    from mlflow.models import infer_signature
+
+    cpu = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(str(network), providers=cpu)
+    names = [output.name for output in session.get_outputs()]
+    answer = dict(zip(names, session.run(names, dict(example)), strict=True))
+    flavour.save_model(
+        onnx.load(str(network)),
+        folder,
+        signature=infer_signature(dict(example), answer),
+        input_example=dict(example),
+        onnx_execution_providers=cpu,
+        pip_requirements=["onnxruntime", "onnx"],
+    )
 
 
 def read(folder: Path) -> Model:

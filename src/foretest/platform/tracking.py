@@ -20,6 +20,8 @@ from foretest.platform.journal import Journal, left_over
 from foretest.platform.lineage import Lineage
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from foretest.features.frame import FeatureFrame
     from foretest.models.contract import Model
 
@@ -96,6 +98,18 @@ class Run:
 
         room = self._courier.journal.room()
         save(model, example, room / "model")
+        self._post({"do": "model", "room": room.name, "name": name})
+
+    def network(
+        self, path: Path, example: Mapping[str, NDArray[Any]], name: str = "network"
+    ) -> None:
+        """An ONNX file with its signature and an input example: an array for each input."""
+        if self._courier is None:
+            return
+        from foretest.platform.served import save_network
+
+        room = self._courier.journal.room()
+        save_network(path, example, room / "model")
         self._post({"do": "model", "room": room.name, "name": name})
 
     def _post(self, record: Mapping[str, Any]) -> None:
