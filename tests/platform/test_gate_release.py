@@ -15,6 +15,7 @@ from foretest.errors import BadBundle
 from foretest.evidence.store import empty
 from foretest.models.formula import Formula
 from foretest.platform import card as cards
+from foretest.platform import registry
 from foretest.platform.gate import cost
 from foretest.platform.gate.exam import Candidate
 from foretest.platform.gate.release import BUNDLE, CARD, CARD_JSON, champion_of, read
@@ -48,8 +49,9 @@ def few_runs(monkeypatch):
     monkeypatch.setattr(cost, "RUNS", 1)
 
 
-def produced(made, facts, place, champion=None, limits=LIMITS):
-    where = Where(open_tracker(), place / "out", place / "registry")
+def produced(made, facts, place, champion=None, limits=LIMITS, tracker=None):
+    tracker = tracker or open_tracker("", spool=place / "spool")
+    where = Where(tracker, place / "out", place / "registry")
     return produce(
         made,
         everyday(facts, NAMES),
@@ -74,7 +76,7 @@ def test_each_repository_has_a_stand_in_that_never_saw_it(made):
 
 
 def test_what_passes_is_registered_and_is_the_next_champion(made, facts, tmp_path):
-    tracker = open_tracker()
+    tracker = open_tracker("", spool=tmp_path / "spool")
     assert champion_of(tracker, tmp_path / "registry") is None
     first = produced(made, facts, tmp_path)
     assert first.verdict.passed, as_text(first.verdict)
@@ -98,11 +100,28 @@ def test_what_passes_is_registered_and_is_the_next_champion(made, facts, tmp_pat
     assert told["gate"]["passed"] is True
 
 
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_on_a_server_a_version_serves_once_it_is_promoted(made, facts, tmp_path):
+    pytest.importorskip(
+        "mlflow", reason="MLflow is not installed: pip install 'foretest[platform]'"
+    )
+    address = f"sqlite:///{tmp_path / 'runs.db'}"
+    tracker = open_tracker(address, spool=tmp_path / "spool")
+    done = produced(made, facts, tmp_path, tracker=tracker)
+    assert done.released.version == "1"
+    assert champion_of(tracker, tmp_path / "registry") is None
+    registry.promote(tracker, "1", "production")
+    champion = champion_of(tracker, tmp_path / "registry")
+    assert champion is not None
+    assert champion.model == made.candidate.model
+    assert champion.stand_ins == dict(made.candidate.stand_ins)
+
+
 def test_what_fails_is_not_registered_and_says_why(made, facts, tmp_path):
     done = produced(made, facts, tmp_path, limits=replace(LIMITS, megabytes=1e-6))
     assert [check.name for check in done.verdict.stopped_by] == ["cost: size of the model"]
     assert done.released.version == ""
-    assert champion_of(open_tracker(), tmp_path / "registry") is None
+    assert champion_of(open_tracker("", spool=tmp_path), tmp_path / "registry") is None
     assert "**failed** | cost: size of the model" in (tmp_path / "out" / CARD).read_text()
     assert read(tmp_path / "out" / BUNDLE).model == made.candidate.model
 

@@ -119,7 +119,9 @@ def test_a_challenger_that_wins_passes_the_gate_before_it_serves(
     # Six changes are too few for the promise or an interval: what is unknown stops a candidate.
     assert gate["changes"] == 6
     assert status == (0 if gate["passed"] else 1)
-    assert (champion_of(open_tracker(), tmp_path / "registry") is None) == (not gate["passed"])
+    assert (champion_of(open_tracker("", spool=tmp_path), tmp_path / "registry") is None) == (
+        not gate["passed"]
+    )
     assert read(tmp_path / "out" / BUNDLE).stand_ins.keys() == {*names_in(facts)}
 
 
