@@ -33,7 +33,7 @@ demo: $(VENV)/.engine ## Learn and replay on a real project from the package ind
 	@$(BIN)/python -m foretest.cli.main demo
 
 .PHONY: test
-test: lint ## Check format, style, types and imports, then run the tests
+test: lint $(VENV)/.platform ## Check format, style, types and imports, then run the tests
 	@$(BIN)/python -m pytest -n $(JOBS) -q $(PYTEST_FLAGS)
 
 .PHONY: lint
@@ -59,7 +59,7 @@ proof: $(VENV)/.dev ## Print the figures: the judge over the kept facts, how sel
 	  echo "What coverage costs: make proof CHECKOUT=path/to/a/project (its tests must run here)"; fi
 
 .PHONY: cases
-cases: $(VENV)/.dev ## Make those facts anew from real repositories (hours): SCRATCH=DIR
+cases: $(VENV)/.platform ## Make those facts anew from real repositories (hours): SCRATCH=DIR
 	@: $${SCRATCH:?say where the work may lie: make cases SCRATCH=DIR}
 	@$(BIN)/foretest platform corpus --no-ray --workers $(JOBS) --scratch "$(SCRATCH)" --facts proof/cases
 
@@ -78,6 +78,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "Installing the engine and the tools of development into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.engine
+
+$(VENV)/.platform: pyproject.toml | $(VENV)/.dev
+	@echo "Installing the platform into $(VENV): Ray, MLflow, torch ..."
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,platform]'
+	@touch $@
 
 $(BIN)/python:
 	@bash scripts/venv.sh $(VENV)
