@@ -26,10 +26,18 @@ Examples:
 @click.option(
     "--batch", type=click.IntRange(8), default=16, show_default=True, help="Pairs a step."
 )
+@click.option("--limit", type=click.FloatRange(1), default=300, show_default=True,
+              help="Seconds for one run of a strategy, compiling included.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Keep it as JSON.")
 @tracking_option
 def command(
-    size: str, steps: int, rounds: int, batch: int, out: Path | None, tracking: str | None
+    size: str,
+    steps: int,
+    rounds: int,
+    batch: int,
+    limit: float,
+    out: Path | None,
+    tracking: str | None,
 ) -> None:
     """Train the encoder by each strategy on the same batches, each time in a fresh process.
 
@@ -39,9 +47,9 @@ def command(
     """
     from foretest.platform.encoder.strategies import compare
     from foretest.platform.encoder.tables import keep, strategies_table
-    from foretest.platform.lineage import Lineage, code_version
+    from foretest.platform.tracking.lineage import Lineage, code_version
 
-    found = compare(size, steps, rounds, batch, lambda line: click.echo(line, err=True))
+    found = compare(size, steps, rounds, batch, limit, lambda line: click.echo(line, err=True))
     asked = f"--size {size} --steps {steps} --rounds {rounds} --batch {batch}"
     found = {"command": f"foretest platform strategies {asked}", **found}
     for line in strategies_table(found):

@@ -80,7 +80,9 @@ def dress(model: nn.Module, settings: Settings, device: torch.device) -> None:
     model.train()
     model.checkpoint_activations = settings.checkpoint_activations
     if settings.compile:
-        model.compile(dynamic=True)
+        # Widths are multiples of a few dozen tokens, mostly the context: a graph for each shape is
+        # soon compiled, one for all shapes takes minutes.
+        model.compile(dynamic=False)
 
 
 def elapsed(started: float, device: torch.device) -> float:

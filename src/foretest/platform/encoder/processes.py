@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
+import time
 from collections.abc import Callable
 from multiprocessing import get_all_start_methods, get_context
 from queue import Empty
@@ -18,12 +20,14 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 
-def spawned(work: Callable[[Task], Answer], task: Task, workers: int = 1) -> list[Answer]:
+def spawned(
+    work: Callable[[Task], Answer], task: Task, workers: int = 1, limit: float = math.inf
+) -> list[Answer]:
     """What `work(task)` returns in each of `workers` new processes, by rank.
 
     A CPU process gets one thread, so that two workers have twice the computing power of one. More
     than one are joined by NCCL where each has a GPU, else by gloo. Both arguments are pickled.
-    Raises ClusterFailed where a process ends without an answer.
+    Raises ClusterFailed where a process ends without an answer, or has none in `limit` seconds.
     """
     fresh = _context(work.__module__)
     answers = fresh.Queue()
@@ -35,12 +39,17 @@ def spawned(work: Callable[[Task], Answer], task: Task, workers: int = 1) -> lis
     for process in processes:
         process.start()
     found: dict[int, Answer] = {}
+    started = time.monotonic()
     try:
         while len(found) < workers:
             try:
                 rank, answer = answers.get(timeout=1.0)
                 found[rank] = answer
             except Empty:
+                if time.monotonic() - started > limit:
+                    raise ClusterFailed(
+                        f"no result within {limit:.0f} s", "Allow for more."
+                    ) from None
                 if any(process.exitcode for process in processes):
                     raise ClusterFailed(
                         "A process of the measurement ended without a result.",

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from foretest.errors import ClusterFailed
 from foretest.platform.encoder.adapters import adapt
 from foretest.platform.encoder.checkpoints import Folder, weights
 from foretest.platform.encoder.config import LADDER, EncoderConfig, parameters
@@ -152,7 +153,7 @@ def reset_peak(where: torch.device) -> float:
 
 
 def compare(
-    size: str, steps: int, rounds: int, batch: int, say: Callable[[str], object]
+    size: str, steps: int, rounds: int, batch: int, limit: float, say: Callable[[str], object]
 ) -> dict[str, Any]:
     """Run each strategy `rounds` times in fresh processes, in turns; a row for each.
 
@@ -160,16 +161,20 @@ def compare(
     """
     config, settings = LADDER[size], Settings(steps, batch, warm_up=max(1, steps // 10))
     found: dict[str, list[list[Outcome]]] = {strategy.name: [] for strategy in STRATEGIES}
-    load = []
+    load, lost = [], dict[str, str]()
     for turn in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             for strategy in STRATEGIES:
-                if impossible(strategy) is None:
+                if impossible(strategy) is None and strategy.name not in lost:
                     task = Task(config, settings, strategy, Path(folder))
-                    found[strategy.name].append(spawned(run, task, strategy.workers))
+                    try:
+                        runs = spawned(run, task, strategy.workers, limit)
+                        found[strategy.name].append(runs)
+                    except ClusterFailed as error:
+                        lost[strategy.name] = error.message
                     load.append(os.getloadavg()[0])
                     say(f"{turn + 1}/{rounds} {strategy.name}")
-    rows = [row(strategy, found[strategy.name]) for strategy in STRATEGIES]
+    rows = [row(each, found[each.name], lost.get(each.name)) for each in STRATEGIES]
     return {
         "size": size,
         "parameters": parameters(config),
@@ -191,10 +196,12 @@ def impossible(strategy: Strategy) -> str | None:
     return None
 
 
-def row(strategy: Strategy, runs: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
+def row(
+    strategy: Strategy, runs: Sequence[Sequence[Outcome]], lost: str | None = None
+) -> dict[str, Any]:
     """A strategy's line: the slowest and largest worker counts; ranges are over the runs."""
     if not runs:
-        return {"strategy": strategy.name, "not_measured": impossible(strategy)}
+        return {"strategy": strategy.name, "not_measured": lost or impossible(strategy)}
     medians = [max(float(np.median(worker.seconds)) for worker in each) for each in runs]
     memory = [max(worker.memory for worker in each) for each in runs]
     first = runs[0][0]
