@@ -20,8 +20,8 @@ from foretest.features.timesplit import Fractions, split_in_time
 from foretest.models.contract import Model
 from foretest.platform.corpus.facts import names_in
 from foretest.platform.gate.exam import CHAMPION, FORMULA
-from foretest.platform.retraining import FRESH, WARM, later_than, on_window, until_of
-from foretest.platform.training import everyday, lessons, train
+from foretest.platform.training.retraining import FRESH, WARM, later_than, on_window, until_of
+from foretest.platform.training.trained import everyday, lessons, train
 from foretest.replay.compare import as_lines, compare_verdicts
 from foretest.replay.judge import ALL, Trial
 from foretest.replay.table import as_text, tabulate

@@ -26,7 +26,7 @@ from foretest.platform.corpus.place import EVERY, mixed, sometimes_all
 from foretest.platform.corpus.publishing import fetch, publish
 from foretest.platform.corpus.recipes import Recipe, read_recipes
 from foretest.platform.featuring import build_features, edition_of, read_features
-from foretest.platform.lineage import digest_of
+from foretest.platform.tracking.lineage import digest_of
 from foretest.records import Change, Source
 from foretest.replay.judge import Setting
 from foretest.training.examples import examples_of

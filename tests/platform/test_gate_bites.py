@@ -19,7 +19,7 @@ from foretest.platform.gate.behaviour import FRESH, PROSE
 from foretest.platform.gate.exam import CANDIDATE, FORMULA, Candidate, Exam, Limits
 from foretest.platform.gate.examine import examined
 from foretest.platform.gate.verdict import Check
-from foretest.platform.training import promising
+from foretest.platform.training.trained import promising
 from foretest.records import MODULE_LEVEL, FileStatus, Symbol, Why
 from foretest.replay.judge import ALL
 from foretest.replay.metrics import Score

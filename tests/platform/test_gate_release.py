@@ -14,16 +14,16 @@ from foretest.cli.main import main
 from foretest.errors import BadBundle
 from foretest.evidence.store import empty
 from foretest.models.formula import Formula
-from foretest.platform import card as cards
-from foretest.platform import registry
 from foretest.platform.gate import cost
 from foretest.platform.gate.exam import Candidate
-from foretest.platform.gate.release import BUNDLE, CARD, CARD_JSON, champion_of, read
 from foretest.platform.gate.verdict import Check, Verdict, as_text
-from foretest.platform.lineage import lineage
-from foretest.platform.producing import Where, chart_of, produce
-from foretest.platform.tracking import open_tracker
-from foretest.platform.training import candidate_of, everyday, lessons, train
+from foretest.platform.tracking import registry
+from foretest.platform.tracking.lineage import lineage
+from foretest.platform.tracking.runs import open_tracker
+from foretest.platform.training import card as cards
+from foretest.platform.training.producing import Where, chart_of, produce
+from foretest.platform.training.release import BUNDLE, CARD, CARD_JSON, champion_of, read
+from foretest.platform.training.trained import candidate_of, everyday, lessons, train
 from foretest.replay.judge import ALL
 from foretest.training.fit import Recipe
 

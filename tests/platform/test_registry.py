@@ -15,9 +15,9 @@ from foretest.evidence.store import EvidenceStore
 from foretest.features.catalogue import FEATURES
 from foretest.features.frame import FeatureFrame
 from foretest.models.formula import Constants, Formula
-from foretest.platform import registry
-from foretest.platform.lineage import Lineage
-from foretest.platform.tracking import Tracker, open_tracker
+from foretest.platform.tracking import registry
+from foretest.platform.tracking.lineage import Lineage
+from foretest.platform.tracking.runs import Tracker, open_tracker
 
 LINEAGE = Lineage("facts:abc", "0.1", {"seed": 1})
 OTHER = Formula(replace(Constants(), text=0.5))

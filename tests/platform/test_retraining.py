@@ -12,14 +12,14 @@ from foretest.cli.main import main
 from foretest.errors import BadConfiguration
 from foretest.models.formula import Formula
 from foretest.models.ranker import Ranker
-from foretest.platform import retraining
 from foretest.platform.corpus.facts import names_in
 from foretest.platform.gate.exam import Candidate
-from foretest.platform.gate.release import BUNDLE, champion_of, read, written
 from foretest.platform.gate.verdict import Check, Verdict
-from foretest.platform.retraining import later_than, retrain, until_of
-from foretest.platform.tracking import open_tracker
-from foretest.platform.training import UNTIL, lessons, train
+from foretest.platform.tracking.runs import open_tracker
+from foretest.platform.training import retraining
+from foretest.platform.training.release import BUNDLE, champion_of, read, written
+from foretest.platform.training.retraining import later_than, retrain, until_of
+from foretest.platform.training.trained import UNTIL, lessons, train
 from foretest.replay.intervals import Interval
 from foretest.training.fit import Recipe
 

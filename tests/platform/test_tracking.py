@@ -18,9 +18,9 @@ from foretest.errors import BadConfiguration, BadStore
 from foretest.features.catalogue import FEATURES
 from foretest.features.frame import FeatureFrame
 from foretest.models.formula import Formula
-from foretest.platform.journal import Journal, left_over
-from foretest.platform.lineage import Lineage, lineage
-from foretest.platform.tracking import Run, Tracker, open_tracker
+from foretest.platform.tracking.journal import Journal, left_over
+from foretest.platform.tracking.lineage import Lineage, lineage
+from foretest.platform.tracking.runs import Run, Tracker, open_tracker
 
 LINEAGE = Lineage("facts:abc", "c" * 40 + "+d1", {"seed": 7})
 
@@ -66,8 +66,8 @@ def closed_port() -> int:
 def test_without_an_address_nothing_is_kept_and_nothing_is_loaded(tmp_path: Path) -> None:
     program = """
 import sys
-from foretest.platform.lineage import Lineage
-from foretest.platform.tracking import open_tracker
+from foretest.platform.tracking.lineage import Lineage
+from foretest.platform.tracking.runs import open_tracker
 with open_tracker("").run("e", "n", parameters={}, lineage=Lineage("", "", {})) as run:
     run.metric("all/loss", 1.0, 0)
     run.artifact(b"", "a/b.txt")
@@ -128,7 +128,7 @@ def assert_model_comes_back(
 ) -> None:
     import mlflow
 
-    from foretest.platform.served import as_table
+    from foretest.platform.tracking.served import as_table
 
     logged = client(tracker).get_logged_model(kept.outputs.model_outputs[0].model_id)
     loaded = mlflow.pyfunc.load_model(logged.artifact_location)

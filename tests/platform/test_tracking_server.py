@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from foretest.errors import TrackingFailed
-from foretest.platform.lineage import Lineage
-from foretest.platform.server import tracking_server
-from foretest.platform.tracking import open_tracker
+from foretest.platform.tracking.lineage import Lineage
+from foretest.platform.tracking.runs import open_tracker
+from foretest.platform.tracking.server import tracking_server
 
 mlflow = pytest.importorskip(
     "mlflow", reason="MLflow is not installed: pip install 'foretest[platform]'"

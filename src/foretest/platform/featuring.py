@@ -23,7 +23,7 @@ from foretest.features.frame import FeatureFrame
 from foretest.history.shelf import Shelf
 from foretest.platform.cluster import connect, ray
 from foretest.platform.corpus.facts import FRESH, LAGGED, lessons_of, names_in
-from foretest.platform.lineage import code_version, digest_of
+from foretest.platform.tracking.lineage import code_version, digest_of
 from foretest.replay.judge import Setting
 from foretest.training.examples import Example, examples_of
 

@@ -45,9 +45,9 @@ def command(
     """
     from foretest.cli.screen import Screen
     from foretest.platform.corpus.facts import FRESH, LAGGED, lessons_of, names_in
-    from foretest.platform.lineage import lineage
     from foretest.platform.ranking.contenders import QUESTIONS
     from foretest.platform.ranking.race import here, metrics_of, on_ray, race, told
+    from foretest.platform.tracking.lineage import lineage
     from foretest.training.pool import pool
 
     entrants = QUESTIONS[question]()

@@ -126,8 +126,8 @@ def train(
     from foretest.platform.encoder.config import LADDER, parameters
     from foretest.platform.encoder.curriculum import COCHANGES, UNDONE, teach
     from foretest.platform.encoder.settings import Settings
-    from foretest.platform.lineage import lineage
-    from foretest.platform.tracking import open_tracker
+    from foretest.platform.tracking.lineage import lineage
+    from foretest.platform.tracking.runs import open_tracker
 
     config = LADDER[size]
     stages = {

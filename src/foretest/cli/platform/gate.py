@@ -41,9 +41,9 @@ def command(
     from foretest.models.formula import Formula
     from foretest.platform.gate.exam import Candidate
     from foretest.platform.gate.examine import examine
-    from foretest.platform.gate.release import champion_of, read
-    from foretest.platform.lineage import lineage
-    from foretest.platform.training import everyday, promising
+    from foretest.platform.tracking.lineage import lineage
+    from foretest.platform.training.release import champion_of, read
+    from foretest.platform.training.trained import everyday, promising
 
     known = named(facts, names)
     tracker, origin = tracker_at(tracking), lineage(facts, 0)

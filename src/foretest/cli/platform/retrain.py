@@ -49,10 +49,10 @@ def command(
     from foretest.cli.screen import Screen
     from foretest.models.formula import Formula
     from foretest.platform.gate.exam import Candidate
-    from foretest.platform.gate.release import champion_of, read
-    from foretest.platform.lineage import lineage
-    from foretest.platform.producing import Where, produce
-    from foretest.platform.retraining import in_time, retrain
+    from foretest.platform.tracking.lineage import lineage
+    from foretest.platform.training.producing import Where, produce
+    from foretest.platform.training.release import champion_of, read
+    from foretest.platform.training.retraining import in_time, retrain
     from foretest.training.continuing import MORE
     from foretest.training.fit import Recipe
 

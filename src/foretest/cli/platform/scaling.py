@@ -51,7 +51,7 @@ def command(
     from foretest.platform.encoder.scaling import measure
     from foretest.platform.encoder.settings import Settings
     from foretest.platform.encoder.tables import draw, keep, scaling_chart, scaling_table
-    from foretest.platform.lineage import Lineage, code_version
+    from foretest.platform.tracking.lineage import Lineage, code_version
 
     settings = Settings(steps, batch, warm_up=max(1, steps // 10))
     found = measure(size, settings, goal, rounds, lambda line: click.echo(line, err=True))

@@ -10,7 +10,7 @@ import click
 from foretest.config import load_config
 
 if TYPE_CHECKING:
-    from foretest.platform.tracking import Tracker
+    from foretest.platform.tracking.runs import Tracker
 
 tracking_option = click.option(
     "--tracking",
@@ -23,7 +23,7 @@ tracking_option = click.option(
 
 def tracker_at(tracking: str | None) -> Tracker:
     """The tracker that `--tracking` names, or else the settings; one that keeps nothing if none."""
-    from foretest.platform.tracking import open_tracker
+    from foretest.platform.tracking.runs import open_tracker
 
     return open_tracker(tracking)
 
@@ -67,7 +67,7 @@ def serve(backend: str | None, artifacts: str | None, host: str, port: int) -> i
 
     For S3 the usual AWS_* variables hold, AWS_ENDPOINT_URL for a store of your own included.
     """
-    from foretest.platform import server
+    from foretest.platform.tracking import server
 
     place = load_config(Path.cwd()).state.resolve() / "tracking-server"
     place.mkdir(parents=True, exist_ok=True)

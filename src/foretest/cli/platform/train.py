@@ -71,10 +71,10 @@ def command(
     from dataclasses import asdict, replace
 
     from foretest.cli.screen import Screen
-    from foretest.platform.gate.release import champion_of, read
-    from foretest.platform.lineage import lineage
-    from foretest.platform.producing import Where, produce
-    from foretest.platform.training import everyday, lessons, train
+    from foretest.platform.tracking.lineage import lineage
+    from foretest.platform.training.producing import Where, produce
+    from foretest.platform.training.release import champion_of, read
+    from foretest.platform.training.trained import everyday, lessons, train
     from foretest.training.continuing import MORE
     from foretest.training.fit import Recipe
 

@@ -11,7 +11,7 @@ from foretest.lab.labels import NONE_FAILED
 from foretest.platform.corpus.facts import FRESH, LAGGED, names_in, read_facts
 from foretest.platform.corpus.fleet import rows_of, spelled
 from foretest.platform.corpus.mining import Row
-from foretest.platform.lineage import digest_of
+from foretest.platform.tracking.lineage import digest_of
 from foretest.records import Source
 
 

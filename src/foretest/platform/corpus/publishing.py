@@ -13,7 +13,7 @@ from foretest.durable import atomic_write
 from foretest.errors import BadStore
 from foretest.lab.labels import Case
 from foretest.platform.corpus.facts import names_in, read_facts
-from foretest.platform.lineage import digest_of
+from foretest.platform.tracking.lineage import digest_of
 
 if TYPE_CHECKING:
     from foretest.history.shelf import Shelf

@@ -145,15 +145,8 @@ class Joined:
         return np.clip(1 - spared, 0, 1).astype(np.float32)
 
     def terms(self, frame: FeatureFrame) -> Mapping[str, Column]:
-        """Those of the model, and the rest of the log-odds as the encoder's."""
-        before, after = (
-            np.log(p / (1 - p))
-            for p in (
-                np.clip(scores.astype(np.float64), self.prior, 1 - 1e-6)
-                for scores in (self.model.predict(frame), self.predict(frame))
-            )
-        )
-        return {**self.model.terms(frame), FEATURE: (after - before).astype(np.float32)}
+        """Those of the model alone: nothing explains a likeness, and rows may be few of many."""
+        return self.model.terms(frame)
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "model": self.model.to_json()}

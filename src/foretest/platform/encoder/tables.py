@@ -101,7 +101,8 @@ def scaling_table(found: Found) -> Iterator[str]:
 
 def scaling_chart(found: Found) -> alt.HConcatChart:
     """Left, measured here (solid, filled) beside its back-test (hollow); right, predicted alone."""
-    return alt.hconcat(_here(found), _there(found), spacing=40).configure_view(stroke=None)
+    both = alt.hconcat(_here(found), _there(found), spacing=40)
+    return both.resolve_scale(color="independent").configure_view(stroke=None)
 
 
 def _here(found: Found) -> alt.LayerChart | alt.FacetChart:
@@ -153,14 +154,15 @@ def _there(found: Found) -> alt.LayerChart | alt.FacetChart:
     names = list(dict.fromkeys(row["line"] for row in rows))
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("gpus:O", title="GPUs", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("hours:Q", title="hours", scale=alt.Scale(type="log")),
+        y=alt.Y("hours:Q", title="hours", scale=alt.Scale(type="log", nice=False)),
         color=alt.Color("line:N", title=None, scale=alt.Scale(domain=names, range=list(PALETTE)),
                         legend=alt.Legend(labelLimit=260)),
-        strokeDash=alt.StrokeDash("line:N", legend=None,
-                                  scale=alt.Scale(domain=names, range=list(DASHES[1:7]))),
     )  # fmt: skip
+    dashes = alt.StrokeDash(
+        "line:N", legend=None, scale=alt.Scale(domain=names, range=list(DASHES[1:7]))
+    )
     return alt.layer(
-        base.mark_line(strokeWidth=1.5),
+        base.mark_line(strokeWidth=1.5).encode(strokeDash=dashes),
         base.mark_point(filled=False, size=90, strokeWidth=2),
     ).properties(width=300, height=260, title="Predicted for Chameleon, not measured")
 

@@ -24,7 +24,7 @@ from foretest.replay.table import tabulate
 from foretest.training.pool import Taught
 
 if TYPE_CHECKING:
-    from foretest.platform.tracking import Run
+    from foretest.platform.tracking.runs import Run
 
 Family = Callable[[Exam], Iterator[Check]]
 FAMILIES: dict[str, Family] = {

@@ -14,12 +14,12 @@ from foretest.errors import BadConfiguration
 from foretest.models.contract import Model
 from foretest.models.formula import Formula
 from foretest.platform.corpus.facts import FRESH, LAGGED, lessons_of, names_in
-from foretest.platform.lineage import lineage
 from foretest.platform.ranking.contenders import SHIPPED, Contender
 from foretest.platform.ranking.objective import LOSS, folds_of, recipe_of
 from foretest.platform.ranking.race import verdicts_of
 from foretest.platform.ranking.tuning import Found, search
-from foretest.platform.tracking import Tracker
+from foretest.platform.tracking.lineage import lineage
+from foretest.platform.tracking.runs import Tracker
 from foretest.replay.compare import as_lines, compare_verdicts
 from foretest.replay.judge import ALL, UNTOUCHED
 from foretest.replay.strategies import OURS

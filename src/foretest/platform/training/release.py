@@ -14,14 +14,14 @@ from foretest import bundle as bundles
 from foretest.bundle import Bundle
 from foretest.durable import lock, write_text
 from foretest.features.frame import FeatureFrame
-from foretest.platform import card as cards
 from foretest.platform.gate.exam import Candidate
 from foretest.platform.gate.verdict import Verdict, as_text
-from foretest.platform.training import bundle_of, candidate_of
+from foretest.platform.training import card as cards
+from foretest.platform.training.trained import bundle_of, candidate_of
 from foretest.replay.table import Line
 
 if TYPE_CHECKING:
-    from foretest.platform.tracking import Run, Tracker
+    from foretest.platform.tracking.runs import Run, Tracker
 
 NAME, BUNDLE, CARD, CARD_JSON, GATE = "ranker", "model.ftb", "card.md", "card.json", "gate.json"
 _VERSION = re.compile(rf"{NAME}-(\d+)")
@@ -64,7 +64,7 @@ def release(
         return Released("", str(out))
     if tracker.address is None:
         return _shelved(out, registry)
-    from foretest.platform.registry import register
+    from foretest.platform.tracking.registry import register
 
     text = (out / CARD).read_text(encoding="utf-8")
     version = register(tracker, run.id, out / BUNDLE, text, example)
@@ -90,7 +90,7 @@ def champion_of(tracker: Tracker, registry: Path) -> Candidate | None:
     if tracker.address is None:
         versions = _versions(registry)
         return read(registry / f"{NAME}-{versions[-1]}") if versions else None
-    from foretest.platform.registry import fetch
+    from foretest.platform.tracking.registry import fetch
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = fetch(tracker, Path(scratch))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foretest.errors import BadConfiguration, ExtraMissing
-from foretest.platform.journal import Journal, Record
+from foretest.platform.tracking.journal import Journal, Record
 
 Say = Callable[[str], None]
 

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from foretest.config import load_config
-from foretest.platform.delivery import Courier, Say, client_of, now, send
-from foretest.platform.journal import Journal, left_over
-from foretest.platform.lineage import Lineage
+from foretest.platform.tracking.delivery import Courier, Say, client_of, now, send
+from foretest.platform.tracking.journal import Journal, left_over
+from foretest.platform.tracking.lineage import Lineage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class Run:
         """The model with its signature and an input example, as `platform.served` loads it."""
         if self._courier is None:
             return
-        from foretest.platform.served import save
+        from foretest.platform.tracking.served import save
 
         room = self._courier.journal.room()
         save(model, example, room / "model")
@@ -106,7 +106,7 @@ class Run:
         """An ONNX file with its signature and an input example: an array for each input."""
         if self._courier is None:
             return
-        from foretest.platform.served import save_network
+        from foretest.platform.tracking.served import save_network
 
         room = self._courier.journal.room()
         save_network(path, example, room / "model")

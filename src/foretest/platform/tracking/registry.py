@@ -16,9 +16,9 @@ from foretest import bundle as bundles
 from foretest.errors import BadModel, TrackingFailed
 from foretest.features.frame import FeatureFrame
 from foretest.models.contract import Model, identity
-from foretest.platform import served
-from foretest.platform.delivery import client_of, log_model, mlflow, shown
-from foretest.platform.tracking import Tracker
+from foretest.platform.tracking import served
+from foretest.platform.tracking.delivery import client_of, log_model, mlflow, shown
+from foretest.platform.tracking.runs import Tracker
 
 RANKER = "ranker"
 """The name under which rankers of tests are registered."""

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from foretest.platform.gate.exam import CANDIDATE, Candidate, Limits
 from foretest.platform.gate.examine import exam_of, examined
-from foretest.platform.gate.release import Released, release
 from foretest.platform.gate.verdict import Verdict
-from foretest.platform.training import Trained, promising
+from foretest.platform.training.release import Released, release
+from foretest.platform.training.trained import Trained, promising
 from foretest.replay.table import tabulate
 from foretest.training.pool import Taught
 
 if TYPE_CHECKING:
     import altair
 
-    from foretest.platform.lineage import Lineage
-    from foretest.platform.tracking import Run, Tracker
+    from foretest.platform.tracking.lineage import Lineage
+    from foretest.platform.tracking.runs import Run, Tracker
 
 Progress = Callable[..., None]
 

@@ -12,7 +12,7 @@ from foretest.models.contract import Model
 from foretest.models.formula import Formula
 from foretest.models.ranker import Ranker
 from foretest.platform.gate.exam import CHAMPION, FORMULA, Candidate
-from foretest.platform.training import UNTIL, Trained, everyday, lessons, train
+from foretest.platform.training.trained import UNTIL, Trained, everyday, lessons, train
 from foretest.replay.compare import Comparison, compare_verdicts
 from foretest.replay.judge import ALL, Setting, Trial, judge
 from foretest.replay.strategies import OURS, by_model, ours
@@ -23,7 +23,7 @@ from foretest.training.fit import Recipe
 from foretest.training.pool import Taught
 
 if TYPE_CHECKING:
-    from foretest.platform.lineage import Lineage
+    from foretest.platform.tracking.lineage import Lineage
 
 WARM, FRESH = "warm start", "fresh fit"
 PARTS = Fractions(0.5, 0.0, 0.0, 0.5)

@@ -17,7 +17,7 @@ from foretest.platform.corpus.facts import FRESH, LAGGED, lessons_of
 from foretest.platform.corpus.recipes import read_recipes
 from foretest.platform.gate.exam import Candidate
 from foretest.platform.gate.promise import calibrated as with_promise
-from foretest.platform.lineage import Lineage
+from foretest.platform.tracking.lineage import Lineage
 from foretest.replay.judge import Trial
 from foretest.selection.promise import Calibration
 from foretest.training.continuing import MORE, continued, curves

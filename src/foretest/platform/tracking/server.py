@@ -16,7 +16,7 @@ from types import FrameType
 
 from foretest.config import child_environment
 from foretest.errors import TrackingFailed
-from foretest.platform.delivery import QUIET, mlflow
+from foretest.platform.tracking.delivery import QUIET, mlflow
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 120.0

@@ -1,0 +1,1 @@
+"""Training: a candidate is fitted, examined, described, and released where it passes."""
