@@ -38,11 +38,11 @@ from foretest.platform.encoder.evaluation import (
     UNTRACED,
     Encoded,
     EncodedQuery,
-    choose_weight,
     columns_of,
     encoder_alone,
     joined,
     judge_encoder,
+    weights_tried,
 )
 from foretest.platform.encoder.export import FP32, INT8, compare, export
 from foretest.platform.encoder.hunks import HunkText, TestText
@@ -215,8 +215,8 @@ def test_the_judge_hears_the_encoder_and_silence_adds_nothing() -> None:
 
 
 def test_an_encoder_that_misleads_gets_no_weight() -> None:
-    assert choose_weight([lesson(4)])[0] != NOTHING
-    assert choose_weight([lesson(5)])[0] == NOTHING
+    assert next(iter(weights_tried([lesson(4)]))) != NOTHING
+    assert next(iter(weights_tried([lesson(5)]))) == NOTHING
 
 
 def test_the_judge_reads_facts_and_says_which_slices_are_empty(

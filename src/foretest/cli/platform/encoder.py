@@ -203,20 +203,25 @@ def judge(facts: Path, pairs: Path, onnx: Path, int8: bool, evidence: tuple[str,
     from foretest.platform.encoder.config import HELD_OUT, WEIGHED_ON
     from foretest.platform.encoder.curriculum import UNDONE
     from foretest.platform.encoder.evaluation import (
-        choose_weight,
+        NOTHING,
         columns_of,
         encoded,
         judge_encoder,
+        weights_tried,
     )
     from foretest.platform.encoder.export import FP32, INT8
     from foretest.platform.encoder.scoring import Encoder
 
     encoder = Encoder(onnx / (INT8 if int8 else FP32))
     known = columns_of(pairs / UNDONE, WEIGHED_ON, encoder)
-    weight, tried = choose_weight(list(encoded(facts, known, LAGGED)))
+    tried = weights_tried(list(encoded(facts, known, LAGGED)))
     click.echo(f"Weight beside the formula, chosen on {', '.join(known)} with lagged coverage:")
-    for each, first in sorted(tried.items(), key=lambda item: item[1]):
+    for each, first in tried.items():
         click.echo(f"  {first:.3%} of suite time to the first failure: {each}")
+    weight = next(iter(tried), NOTHING)
+    if weight == NOTHING:
+        weight = next((each for each in tried if each != NOTHING), NOTHING)
+        click.echo("None is best. What the least harmful one costs is shown all the same.")
     unseen = columns_of(pairs / UNDONE, HELD_OUT, encoder)
     click.echo(f"Held out: {', '.join(unseen)}.")
     for age in evidence:

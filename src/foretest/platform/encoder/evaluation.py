@@ -126,8 +126,8 @@ def _with_column(query: Query, column: Column) -> EncodedQuery:
     return EncodedQuery(query.files, query.removed, query.added, column)
 
 
-def choose_weight(lessons: Sequence[Encoded]) -> tuple[Weight, dict[Weight, float]]:
-    """The weight of GRID with the least mean share of suite time to the first failure.
+def weights_tried(lessons: Sequence[Encoded]) -> dict[Weight, float]:
+    """The weights of GRID by mean share of suite time to the first failure, the least first.
 
     Repositories count alike. NOTHING, which is the formula as it is, is one of the choices.
     """
@@ -142,7 +142,7 @@ def choose_weight(lessons: Sequence[Encoded]) -> tuple[Weight, dict[Weight, floa
             if shares:
                 found[weight].append(float(np.mean(shares)))
     means = {weight: float(np.mean(shares)) for weight, shares in found.items() if shares}
-    return min(means, key=means.__getitem__, default=NOTHING), means
+    return dict(sorted(means.items(), key=lambda item: item[1]))
 
 
 @dataclass(frozen=True, slots=True)
