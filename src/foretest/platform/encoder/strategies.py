@@ -215,9 +215,8 @@ def row(
         "loss": first.loss,
         "loss_range": [min(each[0].loss for each in runs), max(each[0].loss for each in runs)],
         "tokens": first.tokens,
-        "learning": sum(w.learning for w in runs[0]) if strategy.sharding == "fsdp"
-        else first.learning,
-    }  # fmt: skip
+        "learning": first.learning,
+    }
 
 
 def flops(config: EncoderConfig, found: dict[str, Any], settings: Settings) -> dict[str, Any]:
