@@ -30,7 +30,7 @@ def measured(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scaling, "LADDER", {**scaling.LADDER, "tiny": CONFIG})
         patch.chdir(folder)
-        asked = ["--goal", "9", "--steps", "12", "--batch", "8", "--rounds", "2"]
+        asked = ["--goal", "99", "--steps", "12", "--batch", "8", "--rounds", "2"]
         kept = ["--out", "found.json", "--plot", "plot.svg"]
         result = CliRunner().invoke(command, [*asked, *kept], catch_exceptions=False)
     assert result.exit_code == 0, result.output
