@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from foretest import decisions
 from foretest.cli.main import main
 from foretest.config import Config, load_config
 from foretest.records import Choice, Selection, Why
-from foretest.remembering import record
+from foretest.remembering import record, stats
 
 
 @pytest.fixture
@@ -86,3 +87,20 @@ def test_a_run_that_was_cut_short_is_excused_aloud(config: Config, tmp_path: Pat
 def test_an_unknown_decision_is_an_error(config: Config, tmp_path: Path) -> None:
     reports = surefire(tmp_path / "reports", "A")
     assert main(["record", str(reports), "--decision", "x", "-C", str(config.root)]) == 2
+
+
+def test_stats_of_what_is_unknown_and_of_what_was_ingested(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["-C", str(config.root)]
+    assert main(["stats", *place]) == 0
+    assert "Nothing is known yet" in capsys.readouterr().out
+    reports = surefire(tmp_path / "reports", "A", "B")
+    assert main(["ingest", "append", str(reports), *place]) == 0
+    assert main(["stats", *place]) == 0
+    assert main(["ingest", "run", "--drain", *place]) == 0
+    capsys.readouterr()
+    assert main(["stats", "--json", *place]) == 0
+    assert json.loads(capsys.readouterr().out) == {"recorded runs": 1}
+    assert record(config, [surefire(tmp_path / "other", "C")]).runs == 1
+    assert stats(config)["recorded runs"] == 2

@@ -181,7 +181,11 @@ def known_tests(config: Config, notices: list[str]) -> Sequence[str]:
 
 
 def stats(config: Config) -> dict[str, object]:
-    """What is known about the repository, by name; numbers are counts unless the name says else."""
+    """What is known about the repository, by name; numbers are counts unless the name says else.
+
+    Empty where nothing was learned and nothing recorded. Runs are the lake's, since ingestion
+    brings them there without the catalogue.
+    """
     rows: dict[str, object] = {}
     bundle = _bundle(config)
     if bundle is not None:
@@ -194,14 +198,18 @@ def stats(config: Config) -> dict[str, object]:
             "suite seconds": round(float(store.seconds[store.seconds == store.seconds].sum()), 1),
         }
         rows |= {f"learned: {name}": v for name, v in bundle.lineage.items() if _plain(v)}
-    if config.catalogue or (config.state / FILE).exists():
+    lake, catalogued = config.state / "lake", config.catalogue or (config.state / FILE).exists()
+    if not catalogued and not lake.exists():
+        return rows
+    key = repository_key(config, Repository.open(config.root))
+    counts = {"runs": len(Lake(lake).runs(key).collect()) if lake.exists() else 0}
+    if catalogued:
         with Catalogue(address(config)) as catalogue:
-            rows |= {f"recorded {name}": value for name, value in catalogue.stats().items()}
-            key = repository_key(config, Repository.open(config.root))
+            counts = catalogue.stats(key) | counts
             made = catalogue.bundles(key)[:1]
-        lost = losses(config.state / "lake", made[0].lake_version) if made else ()
+        lost = losses(lake, made[0].lake_version) if made else ()
         rows |= {f"bundle's results, loss {n}": told for n, told in enumerate(lost, 1)}
-    return rows
+    return rows | {f"recorded {name}": count for name, count in counts.items()}
 
 
 def address(config: Config) -> str:

@@ -28,6 +28,9 @@ def command(as_json: bool, repository: Path | None) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
+    if not rows:
+        click.echo("Nothing is known yet: `foretest learn` begins, `foretest record` adds runs.")
+        return
     width = max(len(name) for name in rows)
     for name, value in rows.items():
         click.echo(
