@@ -198,6 +198,13 @@ def test_mistakes_are_told_before_anything_is_kept(here: Path) -> None:
     assert "0 reports wait" in said("status").output
 
 
+def test_what_somebody_cut_off_the_spool_is_told(here: Path) -> None:
+    said("append", "--repository-key", "h/o/n", "r.xml")
+    (segment,) = (here / ".foretest/stream").glob("*.seg")
+    os.truncate(segment, segment.stat().st_size - 5)
+    assert "note: Reports 1 to 1 of the spool are missing" in said("run", "--drain").output
+
+
 def test_selection_does_not_load_what_ingestion_needs() -> None:
     code = "import sys, foretest.cli.ingest; print([m for m in sys.modules if m in %r])"
     heavy = ("nats", "polars", "deltalake", "numpy")

@@ -330,3 +330,45 @@ def test_level_power_forces_new_folders_and_travels(
     with Spool(tmp_path / "a" / "b").reader() as reader:
         levels = [delivery.meta.level for delivery in reader.read(9, 1 << 20, 0)]
     assert levels == [Level.PROCESS, Level.POWER]
+
+
+def test_an_acknowledged_end_that_somebody_cut_lies_aside_and_its_number_stays_its_own(
+    tmp_path: Path, make_meta: Make
+) -> None:
+    spool = Spool(tmp_path / "s")
+    for body in (b"one", b"two", b"three"):
+        spool.append(body, make_meta())
+    (segment,) = segments(tmp_path / "s")
+    os.truncate(segment, segment.stat().st_size - 5)
+    with spool.reader() as reader:
+        assert len(reader.read(9, 1 << 20, 0)) == 2
+        assert "3 to 3" in reader.notices[0]
+        assert spool.append(b"four", make_meta()).sequence == 4
+        assert [d.report for d in reader.read(9, 1 << 20, 0)] == [b"four"]
+        assert len(reader.notices) == 1  # told once
+    assert "set aside" in spool.status().notices[0]
+    (aside,) = (tmp_path / "s").glob("*.damaged")
+    assert b'"name":"report.jsonl"' in aside.read_bytes()
+
+
+def test_segments_that_vanished_whole_are_told_and_no_number_given_twice(
+    tmp_path: Path, make_meta: Make
+) -> None:
+    Spool(tmp_path / "s").append(b"one", make_meta())
+    segments(tmp_path / "s")[0].unlink()
+    spool = Spool(tmp_path / "s")
+    assert spool.append(b"two", make_meta()).sequence == 2
+    with spool.reader() as reader:
+        assert len(reader.read(9, 1 << 20, 0)) == 1
+        assert "1 to 1" in reader.notices[0]
+
+
+def test_producers_do_not_need_the_readers_cursor(tmp_path: Path, make_meta: Make) -> None:
+    spool = Spool(tmp_path / "s")
+    spool.append(b"one", make_meta())
+    assert bodies(spool, acknowledge=True) == [b"one"]
+    cursor = tmp_path / "s" / "cursor.json"
+    cursor.write_text("{")
+    assert Spool(tmp_path / "s").append(b"two", make_meta()).sequence == 2
+    cursor.unlink()  # as the error of whoever reads says
+    assert bodies(spool) == [b"one", b"two"]

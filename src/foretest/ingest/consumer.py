@@ -96,6 +96,9 @@ class Consumer:
         """One batch: how many reports were read. Raises BadStore or Busy; all of it comes again."""
         try:
             deliveries = reader.read(REPORTS, SIZE, wait)
+            for notice in reader.notices:
+                self.say(notice)
+            reader.notices.clear()
             if deliveries:
                 self._take(deliveries, totals)
                 reader.acknowledge(deliveries[-1].sequence)

@@ -9,13 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from foretest.durable import refused, sync_directory
+from foretest.durable import atomic_write, refused, sync_directory
 from foretest.errors import BadStore
 from foretest.ingest.frames import TOP, Frame, mark_of, scan, top
 from foretest.ingest.stream import Level
 
 ENDING = ".seg"
 DAMAGED = ".damaged"
+_ACKNOWLEDGED = "acknowledged"
+_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,33 @@ class Tail:
         os.close(self.handle)
 
 
-def recovered(folder: Path, name: str, cursor: Cursor) -> Tail | None:
-    """The last segment, opened by whoever holds the lock: a torn end was never acknowledged.
+def acknowledged(folder: Path) -> int:
+    """The last number that a producer got a receipt for, as far as it was noted; 0 where none was.
 
-    None where it has no usable beginning; it then lies aside for a person to look at.
+    No number up to it is ever given out again, whatever became of its report.
+    """
+    try:
+        text = (folder / _ACKNOWLEDGED).read_bytes()
+    except OSError:
+        return 0
+    return int(text) if len(text) == _DIGITS and text.isdigit() else 0
+
+
+def note_acknowledged(folder: Path, sequence: int) -> None:
+    """Note a number before its receipt is given. Failing costs no report, only the telling."""
+    with suppress(OSError):
+        handle = os.open(folder / _ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            os.pwrite(handle, b"%0*d" % (_DIGITS, sequence), 0)
+        finally:
+            os.close(handle)
+
+
+def recovered(folder: Path, name: str, cursor: Cursor) -> Tail | None:
+    """The last segment, opened by whoever holds the lock.
+
+    A torn end that was never acknowledged is cut off; one that was, somebody truncated: its bytes
+    lie aside for a person to look at. None where the whole segment does, having no beginning.
     """
     path = folder / name
     data = path.read_bytes()
@@ -98,10 +123,13 @@ def recovered(folder: Path, name: str, cursor: Cursor) -> Tail | None:
     for found in scan(data[TOP:], mark):
         end = TOP + found.end
         following = max(following, found.sequence + 1 if isinstance(found, Frame) else 0)
+    promised = acknowledged(folder)
+    if end < len(data) and following <= promised:
+        atomic_write(folder / f"{name}.{end}{DAMAGED}", data[end:])
     handle = os.open(path, os.O_RDWR)
     if end < len(data):
         os.ftruncate(handle, end)
-    return Tail(path, handle, mark, end, following)
+    return Tail(path, handle, mark, end, max(following, promised + 1))
 
 
 def read_cursor(folder: Path) -> Cursor:
@@ -116,6 +144,14 @@ def read_cursor(folder: Path) -> Cursor:
             f"{folder / 'cursor.json'} is damaged.",
             "Delete it: reports that are in the lake already are known there.",
         ) from error
+
+
+def cursor_or_none(folder: Path) -> Cursor:
+    """The same for producers, whom a damaged one does not concern: all then counts as waiting."""
+    try:
+        return read_cursor(folder)
+    except BadStore:
+        return Cursor()
 
 
 def sizes_of(folder: Path) -> dict[str, int]:

@@ -17,9 +17,12 @@ from foretest.ingest.segments import (
     DAMAGED,
     Cursor,
     Tail,
+    acknowledged,
     backlog,
     chunk_of,
+    cursor_or_none,
     frames_of,
+    note_acknowledged,
     read_cursor,
     recovered,
     sizes_of,
@@ -123,7 +126,7 @@ class Spool:
                     ticket.receipt, ticket.error = None, error
 
     def _write_locked(self, tickets: list[_Ticket]) -> None:
-        cursor, sizes = read_cursor(self.folder), sizes_of(self.folder)
+        cursor, sizes = cursor_or_none(self.folder), sizes_of(self.folder)
         held = backlog(sizes, cursor)
         tail = self._ready(cursor, sizes)
         taken: list[_Ticket] = []
@@ -143,6 +146,8 @@ class Spool:
             held += size
         first = tail.next
         tail.write(b"".join(frames), len(frames), self.level)
+        if taken:
+            note_acknowledged(self.folder, tail.next - 1)
         for place, ticket in enumerate(taken):
             ticket.receipt = Receipt(first + place, self.level)
 
@@ -158,7 +163,9 @@ class Spool:
         # A segment shorter than what was read of it was truncated: the reader looks past it.
         lost = tail and cursor.segment == tail.path.name and cursor.offset > tail.end
         if tail is None or lost or tail.end >= SEGMENT:
-            following = max(tail.next if tail else 1, cursor.sequence + 1)
+            following = max(
+                tail.next if tail else acknowledged(self.folder) + 1, cursor.sequence + 1
+            )
             if tail is not None:
                 tail.close()
             tail = Tail.new(self.folder, following, self.level)
@@ -176,6 +183,8 @@ class SpoolReader:
         self._folder = folder
         self._at = read_cursor(folder)
         self._ends: dict[int, Cursor] = {}
+        self._missed = 0
+        """Up to which number it was told that reports are missing at the end."""
         self.notices: list[str] = []
 
     def read(self, reports: int, size: int, wait: float) -> Sequence[Delivery]:
@@ -235,6 +244,7 @@ class SpoolReader:
     def _read(self, reports: int, size: int) -> list[Delivery]:
         found: list[Delivery] = []
         held = 0
+        promised = acknowledged(self._folder)  # what a receipt was given for is there by now
         names = [name for name in sorted(sizes_of(self._folder)) if name >= self._at.segment]
         for place, name in enumerate(names):
             sealed = place + 1 < len(names)  # a later one was there before this one is read
@@ -243,6 +253,9 @@ class SpoolReader:
                 held += len(delivery.report)
                 if len(found) >= reports or held >= size:
                     return found
+        if promised > max(self._at.sequence, self._missed):
+            self._missed = promised
+            self._tell_missing(self._at.sequence + 1, promised)
         return found
 
     def _segment(self, name: str, size: int, sealed: bool) -> Iterator[Delivery]:
@@ -276,11 +289,8 @@ class SpoolReader:
             self._move(name, start + piece.end, expected)
             problem = "Its bytes were damaged in the spool."
             return Delivery(expected, UNKNOWN, data[piece.start : piece.end], problem)
-        if piece.sequence > expected:
-            self.notices.append(
-                f"Reports {expected:,} to {piece.sequence - 1:,} of the spool are missing: a "
-                "segment was truncated or removed."
-            )
+        if piece.sequence > expected and piece.sequence - 1 > self._missed:
+            self._tell_missing(expected, piece.sequence - 1)
         self._move(name, start + piece.end, piece.sequence)
         if piece.blank:
             return None
@@ -288,6 +298,12 @@ class SpoolReader:
             return Delivery(piece.sequence, decode(piece.meta), piece.report)
         except BadReport as error:
             return Delivery(piece.sequence, UNKNOWN, piece.report, error.message)
+
+    def _tell_missing(self, first: int, last: int) -> None:
+        self.notices.append(
+            f"Reports {first:,} to {last:,} of the spool are missing: a segment was truncated or "
+            "removed."
+        )
 
     def _move(self, name: str, offset: int, sequence: int) -> None:
         self._at = self._ends[sequence] = Cursor(name, offset, sequence)

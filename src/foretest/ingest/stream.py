@@ -99,6 +99,9 @@ About = Callable[[Meta, bytes], bool]
 class Reader(Protocol):
     """The one consumer's end of a stream."""
 
+    notices: list[str]
+    """What is to be said of the stream itself, such as reports that somebody removed."""
+
     def read(self, reports: int, size: int, wait: float) -> Sequence[Delivery]:
         """The next reports in order of receipt: at most `reports`, about `size` bytes.
 
