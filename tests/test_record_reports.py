@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from foretest import decisions
+from foretest.changes.git import Repository
 from foretest.cli.main import main
 from foretest.config import Config, load_config
+from foretest.history.lake import Lake
 from foretest.records import Choice, Selection, Why
 from foretest.remembering import record, stats
 
@@ -104,3 +106,18 @@ def test_stats_of_what_is_unknown_and_of_what_was_ingested(
     assert json.loads(capsys.readouterr().out) == {"recorded runs": 1}
     assert record(config, [surefire(tmp_path / "other", "C")]).runs == 1
     assert stats(config)["recorded runs"] == 2
+
+
+def test_a_commit_that_is_none_is_refused(config: Config, tmp_path: Path) -> None:
+    reports = surefire(tmp_path / "reports", "A")
+    words = ["record", str(reports), "-C", str(config.root), "--commit"]
+    for odd in ("zz;--", "nosuchcommit", "abc123", "-1", ""):
+        assert main([*words, odd]) == 2
+    assert stats(config) == {}
+    elsewhere = "AB12" * 10
+    for named in ("HEAD", elsewhere):
+        assert main([*words, named]) == 0
+    head = Repository.open(config.root).head()
+    key = Repository.open(config.root).key()
+    runs = Lake(config.state / "lake").events(key)
+    assert [run.commit for run in runs] == [head, elsewhere.lower()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from foretest.errors import (
     Busy,
     ForetestError,
     LowJoinRate,
+    MissingBase,
     NewerBundle,
     NoBundle,
     StateNotFound,
@@ -44,6 +46,7 @@ SPOOL = "spool"
 """Where `pytest --foretest` leaves reports and coverage, under the state directory."""
 DAMAGED = ".damaged"
 """Ending of what lies in the spool and cannot be read."""
+_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 PATIENCE = 30.0
 """Seconds to wait for another process that holds the bundle, such as `learn`."""
 
@@ -134,30 +137,34 @@ def origin_of(
 ) -> Origin:
     """What is known of the runs besides their reports: what was said, what CI says, what is set.
 
-    CI's commit is not used: what was tested is what is checked out.
+    CI's commit is not used: what was tested is what is checked out. Raises MissingBase for a
+    commit that is none.
     """
     head = repo.head()
+    if commit is not None:
+        commit = named_commit(commit, repo if key == repository_key(config, repo) else None)
     context = context_of(repo, head)
+    place = configuration(config, context.configuration if context else ())
+    origin = Origin(key, commit, head, configuration=place, run_id=run_id or "", root=config.root)
     if context is None:
-        return Origin(
-            key,
-            commit,
-            head,
-            configuration=configuration(config),
-            run_id=run_id or "",
-            root=config.root,
-        )
-    return Origin(
-        key,
-        commit,
-        head,
-        configuration=configuration(config, context.configuration),
-        run_id=run_id or "",
-        ci_run=context.run,
-        attempt=context.attempt,
-        shard=context.shard or None,
-        root=config.root,
-    )
+        return origin
+    return replace(origin, ci_run=context.run, attempt=context.attempt, shard=context.shard or None)
+
+
+def named_commit(text: str, repo: Repository | None = None) -> str:
+    """The id of a commit as somebody names it: by anything git knows in `repo`, or by its id.
+
+    A commit that is not here is taken at its word where it may be an id: a shallow clone has few.
+    Raises MissingBase for anything else.
+    """
+    try:
+        if repo is not None:
+            return repo.resolve(text)
+        raise MissingBase(f"'{text}' is no commit's id.", "Give 7 to 64 hexadecimal digits.")
+    except MissingBase:
+        if _COMMIT.fullmatch(text):
+            return text.lower()
+        raise
 
 
 def configuration(config: Config, flags: Sequence[str] = ()) -> Configuration:

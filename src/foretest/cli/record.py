@@ -38,6 +38,9 @@ def command(
     Known are JUnit XML of any runner, the JSON of jest, Vitest, Playwright, Mocha, GoogleTest and
     `go test -json`, CTest's Test.xml, and what `pytest --foretest` writes. Where it is known what
     was selected and too little of it came back, all is recorded and the exit status is 2.
+
+    A report that carries no id of its run is known by its content: the same file is the same run
+    even after a further commit, unless --commit or --run-id tells the two apart.
     """
     from foretest.remembering import record
 
