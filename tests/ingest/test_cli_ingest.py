@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from foretest.changes.git import Repository
 from foretest.cli.forget import command as forget_command
 from foretest.cli.ingest import command
 from foretest.config import load_config
-from foretest.errors import BadConfiguration, BadReport, Busy, StateNotFound
+from foretest.errors import BadConfiguration, BadReport, Busy, MissingBase, StateNotFound
 from foretest.history.lake import Lake
 from foretest.ingest.spool import Spool
 from foretest.remembering import record
@@ -203,6 +204,38 @@ def test_what_somebody_cut_off_the_spool_is_told(here: Path) -> None:
     (segment,) = (here / ".foretest/stream").glob("*.seg")
     os.truncate(segment, segment.stat().st_size - 5)
     assert "note: Reports 1 to 1 of the spool are missing" in said("run", "--drain").output
+
+
+@pytest.mark.parametrize("commit", ["zz;--", "nosuchcommit", "abc", ""])
+def test_a_commit_that_is_none_is_refused(checkout: Path, commit: str) -> None:
+    with pytest.raises(MissingBase, match="names no commit here"):
+        said("append", "--commit", commit, "r.xml")
+    with pytest.raises(MissingBase, match="hexadecimal"):
+        said("append", "--repository-key", "h/o/n", "--commit", commit, "r.xml")
+    assert "0 reports wait" in said("status").output
+
+
+def test_a_commit_is_kept_by_its_id(checkout: Path) -> None:
+    said("append", "--commit", "HEAD", "--run-id", "1", "r.xml")
+    said("append", "--commit", "ABCDEF1234", "--run-id", "2", "r.xml")  # known elsewhere
+    said("run", "--drain")
+    head = Repository(checkout).head()
+    runs = Lake(checkout / ".foretest/lake").events("git.example/acme/shop")
+    assert [run.commit for run in runs] == [head, "abcdef1234"]
+
+
+@pytest.mark.parametrize("key", ["a/../../b", "a\n/b", "a//b", ".", "a/b\x1b[0m"])
+def test_a_key_that_names_no_repository_is_refused(here: Path, key: str) -> None:
+    refused = said("append", "--repository-key", key, "r.xml")
+    assert refused.exit_code == 2
+    assert "names no repository" in refused.output
+    assert "\x1b" not in refused.output
+
+
+def test_an_attempt_that_no_store_takes_is_refused(here: Path) -> None:
+    refused = said("append", "--repository-key", "h/o/n", "--attempt", "99999999999", "r.xml")
+    assert refused.exit_code == 2
+    assert "1000000" in refused.output
 
 
 def test_selection_does_not_load_what_ingestion_needs() -> None:

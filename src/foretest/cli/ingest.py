@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from foretest.cli.options import repository_option
+from foretest.cli.options import Key, repository_option
 from foretest.config import Config, load_config
+from foretest.results.report import ATTEMPTS
 
 if TYPE_CHECKING:
     from foretest.ingest.stream import Level, Stream
@@ -68,10 +69,16 @@ Examples:
 )
 @click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
 @stream_options
-@click.option("--repository-key", help="HOST/ORG/NAME (default: that of the repository here).")
+@click.option(
+    "--repository-key", type=Key(), help="HOST/ORG/NAME (default: that of the repository here)."
+)
 @click.option("--commit", help="The commit that was tested (default: HEAD).")
 @click.option("--run-id", help="Name of the run; the same name is never recorded twice.")
-@click.option("--attempt", type=click.IntRange(1), help="Attempt of the whole run (default: CI's).")
+@click.option(
+    "--attempt",
+    type=click.IntRange(1, ATTEMPTS),
+    help="Attempt of the whole run (default: CI's).",
+)
 @click.option("--shard", help="Part of the run, where several jobs share one id.")
 def append(
     reports: tuple[Path, ...],
@@ -277,19 +284,21 @@ def _origin(
 
     from foretest.changes.git import Repository
     from foretest.changes.git import repository_key as key_here
-    from foretest.remembering import origin_of
+    from foretest.remembering import named_commit, origin_of
     from foretest.results.read import Origin
     from foretest.results.report import here
 
     if git:
         repo = Repository.open(config.root)
-        key = repository_key or key_here(config, repo)
+        own = key_here(config, repo)
+        key = repository_key or own
         origin = origin_of(config, repo, key, commit, run_id)
-        if key != key_here(config, repo):  # of another repository: what is checked out says nothing
+        if key != own:  # of another repository: what is checked out says nothing
             origin = replace(origin, head=None, root=None)
     else:
         key = repository_key or config.repository
-        origin = Origin(key, commit, configuration=here(), run_id=run_id or "", root=config.root)
+        tested = None if commit is None else named_commit(commit)
+        origin = Origin(key, tested, configuration=here(), run_id=run_id or "", root=config.root)
     return replace(origin, attempt=attempt or origin.attempt, shard=shard or origin.shard)
 
 

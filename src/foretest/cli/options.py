@@ -55,6 +55,18 @@ class Bin(click.ParamType):  # type: ignore[type-arg]  # generic only from click
             self.fail(str(error), param, ctx)
 
 
+class Key(click.ParamType):  # type: ignore[type-arg]  # generic only from click 8.3 on
+    """What names a repository everywhere, written `HOST/ORG/NAME`."""
+
+    name = "key"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.isprintable() or {"", ".", ".."} & set(text.split("/")):
+            self.fail(f"{text!r} names no repository. Give HOST/ORG/NAME.", param, ctx)
+        return text
+
+
 def here(repository: Path | None = None) -> Config:
     """The settings of the repository that holds `repository` (the working directory by default)."""
     from foretest.changes.git import Repository
