@@ -199,6 +199,22 @@ def test_mistakes_are_told_before_anything_is_kept(here: Path) -> None:
     assert "0 reports wait" in said("status").output
 
 
+def test_what_nobody_can_read_is_told_at_once_and_leaves_the_run_cut_short(here: Path) -> None:
+    key = ("--repository-key", "h/o/n")
+    (here / "empty.xml").write_bytes(b"")
+    alone = said("append", *key, "empty.xml")
+    assert alone.exit_code == 0
+    assert "note: empty.xml" in alone.stderr
+    assert "set aside" in alone.stderr
+    assert "cut short" not in alone.stderr
+    mixed = said("append", *key, "--run-id", "mix", "r.xml", "bad.txt")
+    assert "note: bad.txt" in mixed.stderr
+    assert "cut short" in mixed.stderr
+    assert "1 runs with 1 results (2 set aside)" in said("run", "--drain").output
+    (run,) = Lake(here / ".foretest/lake").events("h/o/n")
+    assert not run.complete
+
+
 def test_what_somebody_cut_off_the_spool_is_told(here: Path) -> None:
     said("append", "--repository-key", "h/o/n", "r.xml")
     (segment,) = (here / ".foretest/stream").glob("*.seg")

@@ -38,8 +38,9 @@ def parcelled(places: Sequence[Path], known: Iterable[str], origin: Origin) -> P
     """Read files, folders and patterns as `record` does; a message a run, and one a refused file.
 
     Files of one run are joined, and paths of other machines placed below `origin.root`. A report of
-    the plugin alone is sent as it is: it needs neither. Raises BadReport where nothing is there to
-    be sent, or somebody's repository is not known.
+    the plugin alone is sent as it is: it needs neither. Beside a file that nobody can read, runs
+    count as cut short: more tests may have run. Raises BadReport where nothing is there to be sent,
+    or somebody's repository is not known.
     """
     if len(places) == 1 and places[0].is_file():
         data = _bytes(places[0])
@@ -50,7 +51,9 @@ def parcelled(places: Sequence[Path], known: Iterable[str], origin: Origin) -> P
     parcelled = Parcelled(notices=list(gathered.notices))
     refused = {path for path, _ in gathered.refused}
     files = [place for place in places if place not in refused]
-    runs = [run for run in gathered.runs if run.results]
+    runs = [
+        replace(run, complete=run.complete and not refused) for run in gathered.runs if run.results
+    ]
     for run in runs:
         _known(run.repository, files)
         label = _label(files) if len(runs) == 1 else f"Run {run.run_id}"
@@ -59,6 +62,9 @@ def parcelled(places: Sequence[Path], known: Iterable[str], origin: Origin) -> P
         meta = Meta(Origin(run.repository), name)
         parcelled.messages.append(Message(label, packed(as_rows(run)), meta))
     parcelled.messages += _unread(gathered.refused, origin)
+    parcelled.notices += [_unreadable(path, error) for path, error in gathered.refused]
+    if runs and refused:
+        parcelled.notices.append("What else was named counts as cut short: more may have run.")
     if not parcelled.messages:
         raise BadReport(f"{_label(places)}: no results are in there, nothing was sent.")
     return parcelled
@@ -71,6 +77,11 @@ def _unread(refused: Iterable[tuple[Path, BadReport]], origin: Origin) -> Iterat
             raise error
         _known(origin.repository, [path])
         yield Message(str(path), _bytes(path), Meta(replace(origin, root=None), path.name))
+
+
+def _unreadable(path: Path, error: BadReport) -> str:
+    said = error.message if str(path) in error.message else f"{path}: {error.message}"
+    return f"{said} It is sent as it is, and will be set aside instead of recorded."
 
 
 def _known(repository: str, files: Sequence[Path]) -> None:
