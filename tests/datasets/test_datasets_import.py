@@ -313,3 +313,72 @@ def test_memory_is_bounded_by_a_batch(tmp_path: Path) -> None:
 
     small, large = peak(20), peak(200)
     assert large < 3 * small
+
+
+def test_a_bad_cell_is_counted_and_the_rest_is_read(tmp_path: Path, config: Config) -> None:
+    counts = tmp_path / "test_results.csv"
+    giant = "9" * 20
+    counts.write_text(
+        f"{HEADER}a,p.T#x,1,{giant},5,1,2,1\na,p.T#y,1,1,1,1,1,{giant}\n"
+        f"a,p.T#{'z' * 200_000},1,1,1,1,1,1\na,p.T#ok,0,0,9,-1,0,0\n"
+    )
+    quality = import_set(config, "flakeflagger", counts)
+    assert (quality.rows, quality.new_facts) == (4, 1)
+    assert (flaw(quality, Flaw.IMPOSSIBLE), flaw(quality, Flaw.UNREADABLE)) == (2, 1)
+
+    builds = tmp_path / "coleman" / "p" / "features-engineered.parquet"
+    builds.parent.mkdir(parents=True)
+    rows = {
+        "Id": [1, 2, 3, 4],
+        "Name": ["1", "2", None, "4"],
+        "BuildId": [1, 1, 1, 2],
+        "Duration": ["0.5", "soon", "1", "1"],
+        "LastRun": ["2020-01-01 00:00:00", "later", "2020-01-01 00:00:00", "never"],
+        "Verdict": [0, 1, 0, 0],
+    }
+    pl.DataFrame(rows).write_parquet(builds)
+    quality = import_set(config, "coleman", builds.parent.parent)
+    assert (quality.runs, quality.results) == (1, 2)
+    assert flaw(quality, Flaw.MISSING_DURATIONS) == 1
+    assert flaw(quality, Flaw.UNREADABLE) == 2  # no name, and a build at no time
+
+    weeks = {"date": ["2023-01-02", "x", None], "job_config": "c", "test_file": "t", "seconds": 1}
+    pl.DataFrame(weeks).write_parquet(tmp_path / "test_times_weekly.parquet")
+    quality = import_set(config, "pytorch", tmp_path)
+    assert (flaw(quality, Flaw.IMPOSSIBLE), flaw(quality, Flaw.UNREADABLE)) == (1, 1)
+
+    lines = [gitbug_line(commit_hash=5), "[" * 100_000, gitbug_line(commit_timestamp=1), "5"]
+    bugs = tmp_path / "bugs.json"
+    bugs.write_text("\n".join([*lines, gitbug_line()]))
+    quality = import_set(config, "gitbug-java", bugs)
+    assert (quality.new_facts, flaw(quality, Flaw.UNREADABLE)) == (1, 4)
+
+    jobs = tmp_path / "a@b.csv"
+    header = "travisJobId,testName,index,duration,count,failures,errors,skipped\n"
+    jobs.write_text(f"{header}{giant},t,0,1,1,0,0,0\n\u00b2,t,0,1,1,0,0,0\n7,t,0,1,1,0,0,0\n")
+    quality = import_set(config, "rtptorrent", jobs)
+    assert (quality.runs, flaw(quality, Flaw.UNREADABLE)) == (1, 2)
+
+
+@pytest.mark.parametrize("cut", [0, 100, -8])
+def test_a_damaged_file_is_named_and_does_not_end_an_import(
+    tmp_path: Path, config: Config, cut: int
+) -> None:
+    folder = coleman_set(tmp_path / "set")
+    (whole,) = folder.rglob("features-engineered.parquet")
+    damaged = folder / "q" / whole.name
+    damaged.parent.mkdir()
+    damaged.write_bytes(whole.read_bytes()[:cut])
+    with pytest.raises(BadReport, match=f"{damaged} is damaged"):
+        import_set(config, "coleman", damaged)
+    quality = import_set(config, "coleman", folder)
+    assert (quality.runs, flaw(quality, Flaw.DAMAGED)) == (3, 1)
+
+    bugs = tmp_path / "gitbug"
+    bugs.mkdir()
+    (bugs / "a.json").write_text("{")
+    with pytest.raises(BadReport, match=r"a\.json line 1 is no bug"):
+        import_set(config, "gitbug-java", bugs)
+    (bugs / "b.json").write_text(gitbug_line())
+    quality = import_set(config, "gitbug-java", bugs)
+    assert (quality.new_facts, flaw(quality, Flaw.DAMAGED)) == (1, 1)

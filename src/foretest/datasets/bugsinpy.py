@@ -32,7 +32,7 @@ SCHEMA: dict[str, pl.DataType] = {
 
 
 def files(path: Path) -> list[Path]:
-    return sorted(path.glob("projects/*/bugs/*/bug.info"))
+    return sorted(file for file in path.glob("projects/*/bugs/*/bug.info") if file.is_file())
 
 
 def read(path: Path, ledger: Ledger, _: Pseudonyms) -> Iterator[Facts]:
@@ -70,5 +70,5 @@ def _rows(path: Path, ledger: Ledger) -> Iterator[tuple[str, ...]]:
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8", errors="backslashreplace")
-    except FileNotFoundError:
+    except OSError:  # most often there is none
         return ""

@@ -13,6 +13,7 @@ import polars as pl
 from foretest.datasets.contract import BATCH, Facts, repository_of
 from foretest.datasets.privacy import Pseudonyms
 from foretest.datasets.quality import Flaw, Ledger
+from foretest.datasets.sources import LARGEST, each, sound_lines
 from foretest.errors import BadReport
 
 DOCUMENTED = False
@@ -40,10 +41,9 @@ def files(path: Path) -> list[Path]:
 
 
 def read(path: Path, ledger: Ledger, _: Pseudonyms) -> Iterator[Facts]:
-    for file in files(path):
-        rows = _rows(file, ledger)
-        while batch := list(islice(rows, BATCH)):
-            yield Facts(TABLE, pl.DataFrame(batch, schema=SCHEMA, orient="row"))
+    rows = each(files(path), lambda file: _rows(file, ledger), ledger)
+    while batch := list(islice(rows, BATCH)):
+        yield Facts(TABLE, pl.DataFrame(batch, schema=SCHEMA, orient="row"))
 
 
 def _rows(file: Path, ledger: Ledger) -> Iterator[tuple[str, str, int, int, int | None, int]]:
@@ -52,7 +52,7 @@ def _rows(file: Path, ledger: Ledger) -> Iterator[tuple[str, str, int, int, int 
         lines = csv.reader(text)
         if tuple(next(lines, ())) != _HEADER:
             raise BadReport(f"{file} is not FlakeFlagger's.", "Give its test_results.csv.")
-        for number, line in enumerate(lines, 2):
+        for number, line in enumerate(sound_lines(lines, file.name, ledger), 2):
             ledger.rows += 1
             row = _row(line, f"line {number}", ledger)
             if row is None:
@@ -83,6 +83,9 @@ def _row(
         failing, passing, first, _, types = map(int, numbers)
     except ValueError:
         ledger.note(Flaw.UNREADABLE, f"{where}: {','.join(numbers)}")
+        return None
+    if max(map(abs, (failing, passing, first, types))) > LARGEST:
+        ledger.note(Flaw.IMPOSSIBLE, f"{where}: {','.join(numbers)}")
         return None
     runs = failing + passing
     if min(failing, passing) < 0 or runs == 0:

@@ -19,6 +19,7 @@ import polars as pl
 from foretest.datasets.contract import Facts, repository_of
 from foretest.datasets.privacy import Pseudonyms
 from foretest.datasets.quality import Flaw, Ledger
+from foretest.datasets.sources import each
 from foretest.errors import BadReport
 from foretest.records import Configuration, Outcome, TestId, TestResult, TestRun
 
@@ -32,6 +33,12 @@ _OUTCOMES = {
     "Error": Outcome.ERROR,
 }
 _PATH = re.compile(r"^(?:\+\+\+ b|--- a)/(.+)$", re.MULTILINE)
+_TEXTS = (
+    *("repository", "commit_hash", "previous_commit_hash", "change_type", "strategy"),
+    *("commit_timestamp", "previous_commit_timestamp", "collection_timestamp"),
+)
+_NO_BUG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What a line raises that is damaged, or of another shape."""
 SCHEMA: dict[str, pl.DataType] = {
     "repository": pl.String(),
     "commit": pl.String(),
@@ -52,32 +59,41 @@ def files(path: Path) -> list[Path]:
 
 
 def read(path: Path, ledger: Ledger, people: Pseudonyms) -> Iterator[TestRun | Facts]:
-    for file in files(path):
-        with file.open(encoding="utf-8", errors="backslashreplace") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield from _bug(line, f"{file.name} line {number}", ledger, people)
+    yield from each(files(path), lambda file: _file(file, ledger, people), ledger)
 
 
-def _bug(line: str, where: str, ledger: Ledger, people: Pseudonyms) -> Iterator[TestRun | Facts]:
-    ledger.rows += 1
-    try:
-        bug = json.loads(line)
-        repository = repository_of("gitbug-java", bug["repository"])
-        facts = _facts(bug, repository, people)
-        runs = list(_runs(bug, repository, where, ledger))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if ledger.rows == 1:
-            raise BadReport(
-                f"{where} is no bug of GitBug-Java ({type(error).__name__}).",
-                "Give the folder of its JSON files.",
-            ) from error
-        ledger.note(Flaw.UNREADABLE, f"{where}: {type(error).__name__}")
-        return
+def _file(file: Path, ledger: Ledger, people: Pseudonyms) -> Iterator[TestRun | Facts]:
+    """Its bugs, a line each. Raises BadReport where no line is one."""
+    bugs, problem = 0, ""
+    with file.open(encoding="utf-8", errors="backslashreplace") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            ledger.rows += 1
+            where = f"{file.name} line {number}"
+            try:
+                told = _bug(line, where, ledger, people)
+            except _NO_BUG as error:
+                problem = problem or f"{where} is no bug of GitBug-Java ({type(error).__name__})"
+                ledger.note(Flaw.UNREADABLE, f"{where}: {type(error).__name__}")
+                continue
+            bugs += 1
+            yield from told
+    if problem and not bugs:
+        raise BadReport(f"{problem}.", "Give the folder of its JSON files.")
+
+
+def _bug(line: str, where: str, ledger: Ledger, people: Pseudonyms) -> list[TestRun | Facts]:
+    bug = json.loads(line)
+    for name in _TEXTS:
+        if not isinstance(bug[name], str):
+            raise TypeError(name)
+    repository = repository_of("gitbug-java", bug["repository"])
+    facts = _facts(bug, repository, people)
+    runs = list(_runs(bug, repository, where, ledger))
     if bug["previous_commit_timestamp"] > bug["commit_timestamp"]:
         ledger.note(Flaw.CLOCK_SKEW, f"{where}: older than the commit before")
-    yield from runs
-    yield facts
+    return [*runs, facts]
 
 
 def _facts(bug: Mapping[str, Any], repository: str, people: Pseudonyms) -> Facts:

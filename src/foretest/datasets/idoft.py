@@ -16,6 +16,7 @@ import polars as pl
 from foretest.datasets.contract import BATCH, Facts, repository_of
 from foretest.datasets.privacy import Pseudonyms
 from foretest.datasets.quality import Flaw, Ledger
+from foretest.datasets.sources import each, sound_lines
 from foretest.errors import BadReport
 
 DOCUMENTED = True
@@ -38,10 +39,9 @@ def files(path: Path) -> list[Path]:
 
 
 def read(path: Path, ledger: Ledger, _: Pseudonyms) -> Iterator[Facts]:
-    for file in files(path):
-        rows = _rows(file, ledger)
-        while batch := list(islice(rows, BATCH)):
-            yield Facts(TABLE, pl.DataFrame(batch, schema=SCHEMA, orient="row"))
+    rows = each(files(path), lambda file: _rows(file, ledger), ledger)
+    while batch := list(islice(rows, BATCH)):
+        yield Facts(TABLE, pl.DataFrame(batch, schema=SCHEMA, orient="row"))
 
 
 def _rows(file: Path, ledger: Ledger) -> Iterator[tuple[str, ...]]:
@@ -52,7 +52,7 @@ def _rows(file: Path, ledger: Ledger) -> Iterator[tuple[str, ...]]:
         test = next((name for name in names if _TEST.search(name)), None)
         if test is None or not {"Project URL", "SHA Detected", "Category", "Status"} <= set(names):
             raise BadReport(f"{file} is not one of IDoFT's.", "Give its folder or pr-data.csv.")
-        for number, line in enumerate(lines, 2):
+        for number, line in enumerate(sound_lines(lines, file.name, ledger), 2):
             ledger.rows += 1
             cells = [line[n] for n in ("Project URL", "SHA Detected", test, "Category", "Status")]
             if any(cell is None for cell in cells):

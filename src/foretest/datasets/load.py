@@ -90,9 +90,12 @@ def digest(files: Sequence[Path]) -> str:
     for file in files:
         name = file.relative_to(top)
         whole.update(f"{name}\0{file.stat().st_size}\0".encode("utf-8", "backslashreplace"))
-        with file.open("rb") as content:
-            while chunk := content.read(_READ_AT_ONCE):
-                whole.update(chunk)
+        try:
+            with file.open("rb") as content:
+                while chunk := content.read(_READ_AT_ONCE):
+                    whole.update(chunk)
+        except OSError as error:
+            raise BadReport(f"{file} cannot be read: {error.strerror}.", "Check it.") from error
     return whole.hexdigest()[:16]
 
 

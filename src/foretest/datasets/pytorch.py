@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,15 +10,26 @@ import polars as pl
 from foretest.datasets.contract import BATCH, Facts, repository_of
 from foretest.datasets.privacy import Pseudonyms
 from foretest.datasets.quality import Flaw, Ledger
-from foretest.errors import BadReport
+from foretest.datasets.sources import each, parquet
+from foretest.results.normalise import moment_of
 
 DOCUMENTED = False
 TIMES, EVENTS = "test_times", "disabled_tests"
 REPOSITORY = repository_of("pytorch", "pytorch")
-_READ = {
-    "test_times_weekly.parquet": (TIMES, ("date", "job_config", "test_file", "seconds")),
-    "disabled_tests_events.parquet": (EVENTS, ("time", "event", "test", "issue", "platforms")),
+_TIMES: dict[str, pl.DataType] = {
+    **dict.fromkeys(("date", "job_config", "test_file"), pl.String()),
+    "seconds": pl.Float64(),
 }
+_EVENTS: dict[str, pl.DataType] = {
+    **dict.fromkeys(("time", "event", "test"), pl.String()),
+    "issue": pl.Int64(),
+    "platforms": pl.String(),
+}
+_READ = {
+    "test_times_weekly.parquet": (TIMES, _TIMES, ("date", "test_file")),
+    "disabled_tests_events.parquet": (EVENTS, _EVENTS, ("time", "event", "test")),
+}
+"""File, its table, its columns, and those without which a row says nothing."""
 
 
 def files(path: Path) -> list[Path]:
@@ -28,20 +38,22 @@ def files(path: Path) -> list[Path]:
 
 
 def read(path: Path, ledger: Ledger, _: Pseudonyms) -> Iterator[Facts]:
-    for file in files(path):
-        table, columns = _READ[file.name]
-        frame = pl.scan_parquet(file)
-        if set(columns) - set(frame.collect_schema()):
-            raise BadReport(f"{file} lacks columns.", f"It needs {', '.join(columns)}.")
-        rows = int(frame.select(pl.len()).collect().item())
-        disabled: set[str] = set()
-        for start in range(0, rows, BATCH):
-            part = frame.select(columns).slice(start, BATCH).collect()
-            ledger.rows += part.height
-            if table == TIMES:
-                yield Facts(table, _times(part, ledger))
-            else:
-                yield Facts(table, _events(part, ledger, disabled))
+    yield from each(files(path), lambda file: _file(file, ledger), ledger)
+
+
+def _file(file: Path, ledger: Ledger) -> Iterator[Facts]:
+    table, columns, needed = _READ[file.name]
+    frame = parquet(file, columns)
+    rows = int(frame.select(pl.len()).collect().item())
+    disabled: set[str] = set()
+    for start in range(0, rows, BATCH):
+        part = frame.slice(start, BATCH).collect()
+        ledger.rows += part.height
+        said = part.drop_nulls(needed)
+        lacking = part.height - said.height
+        ledger.note(Flaw.UNREADABLE, f"{file.name}: a row without {' or '.join(needed)}", lacking)
+        told = _times(said, ledger) if table == TIMES else _events(said, ledger, disabled)
+        yield Facts(table, told)
 
 
 def _times(rows: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
@@ -60,7 +72,7 @@ def _times(rows: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
         if found.height:
             ledger.note(name, " ".join(map(str, found.row(0))), found.height)
     for day in kept["date"].unique(maintain_order=True):
-        ledger.moment(datetime.fromisoformat(f"{day}T00:00:00+00:00"), "a week's times")
+        _moment(f"{day}T00:00:00+00:00", "a week's times", ledger)
     for test in kept["test_file"].unique(maintain_order=True):
         ledger.saw(REPOSITORY, test)
     return kept.filter(pl.col("seconds").is_null() | ~odd).select(
@@ -73,7 +85,7 @@ def _events(rows: pl.DataFrame, ledger: Ledger, disabled: set[str]) -> pl.DataFr
     kept = rows.unique(maintain_order=True)
     ledger.note(Flaw.DUPLICATES, "one event told twice", rows.height - kept.height)
     for time, event, test in kept.select("time", "event", "test").iter_rows():
-        ledger.moment(datetime.fromisoformat(time), test)
+        _moment(time, test, ledger)
         if event == "disabled":
             disabled.add(test)
         elif test not in disabled:
@@ -83,3 +95,11 @@ def _events(rows: pl.DataFrame, ledger: Ledger, disabled: set[str]) -> pl.DataFr
     return kept.select(
         pl.lit(REPOSITORY).alias("repository"), "time", "event", "test", "issue", "platforms"
     )
+
+
+def _moment(text: str, example: str, ledger: Ledger) -> None:
+    when = moment_of(text)
+    if when is None:
+        ledger.note(Flaw.IMPOSSIBLE, f"{example} at '{text}'")
+    else:
+        ledger.moment(when, example)

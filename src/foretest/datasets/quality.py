@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foretest.durable import write_text
+from foretest.results.normalise import LONGEST
 
 EXAMPLES = 3
 FOLDER = "quality"
@@ -29,6 +30,7 @@ class Flaw(StrEnum):
     IMPOSSIBLE = "impossible values"
     GLUED = "glued lines"
     UNREADABLE = "unreadable lines"
+    DAMAGED = "unreadable files"
     CLOCK_SKEW = "clock skew"
     RENAMES = "renames (one name in two spellings)"
     ALWAYS_FAILING = "always-failing tests"
@@ -115,7 +117,7 @@ class Ledger:
         """The duration as it may be stored; what is odd about it is entered."""
         if seconds is None:
             self.note(Flaw.MISSING_DURATIONS, example)
-        elif not 0 <= seconds < float("inf"):
+        elif not 0 <= seconds < LONGEST:
             self.note(Flaw.IMPOSSIBLE, f"{example} took {seconds} s")
             return None
         elif seconds == 0:

@@ -8,6 +8,7 @@ quality report says so.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -16,12 +17,15 @@ from pathlib import Path
 from foretest.datasets.contract import repository_of
 from foretest.datasets.privacy import Pseudonyms
 from foretest.datasets.quality import Flaw, Ledger
+from foretest.datasets.sources import each, sound_lines
 from foretest.errors import BadReport
 from foretest.records import Configuration, Outcome, TestId, TestResult, TestRun
 
 DOCUMENTED = True
 _COLUMNS = ("travisJobId", "testName", "duration", "count", "failures", "errors", "skipped")
 _COMMITS = "tr_all_built_commits.csv"
+_JOB = re.compile(r"[0-9]{1,11}")
+"""Numbers of jobs: what is longer is none, and no second of any calendar."""
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 Line = Mapping[str, str | None]
 
@@ -35,18 +39,17 @@ def files(path: Path) -> list[Path]:
 
 def read(path: Path, ledger: Ledger, _: Pseudonyms) -> Iterator[TestRun]:
     every = files(path)
-    commits = _commits([file for file in every if file.name == _COMMITS])
-    for file in every:
-        if file.name != _COMMITS:
-            yield from _project(file, commits, ledger)
+    commits = _commits([file for file in every if file.name == _COMMITS], ledger)
+    results = [file for file in every if file.name != _COMMITS]
+    yield from each(results, lambda file: _project(file, commits, ledger), ledger)
 
 
-def _commits(tables: Iterable[Path]) -> dict[str, str]:
+def _commits(tables: Iterable[Path], ledger: Ledger) -> dict[str, str]:
     """Commit by job. The one table that is held whole: a line a job, not a line a result."""
     found: dict[str, str] = {}
     for table in tables:
         with table.open(encoding="utf-8", errors="backslashreplace", newline="") as text:
-            for line in csv.DictReader(text):
+            for line in sound_lines(csv.DictReader(text), table.name, ledger):
                 job, commit = line.get("tr_job_id"), line.get("git_commit_id")
                 if job and commit:
                     found[job] = commit
@@ -61,13 +64,14 @@ def _project(file: Path, commits: Mapping[str, str], ledger: Ledger) -> Iterator
         lines = csv.DictReader(text)
         if not set(_COLUMNS) <= set(lines.fieldnames or ()):
             raise BadReport(f"{file} is not one of RTPTorrent's.", "Give the set's folder.")
-        for job, part in groupby(lines, key=lambda line: line["travisJobId"]):
+        sound = sound_lines(lines, file.name, ledger)
+        for job, part in groupby(sound, key=lambda line: line["travisJobId"]):
             if job in done:
                 ledger.note(Flaw.DUPLICATES, f"{project}: job {job} in several pieces")
             piece = None if job not in done else str(ledger.rows)
             done.add(job)
             results = tuple(_results(part, repository, f"{project} job {job}", ledger))
-            if not str(job).isdigit():
+            if not _JOB.fullmatch(str(job)):
                 ledger.note(Flaw.UNREADABLE, f"{project}: job '{job}'")
                 continue
             ledger.note(Flaw.MISSING_TIMES, f"{project}: job {job}")
