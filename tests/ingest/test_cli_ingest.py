@@ -16,7 +16,7 @@ from foretest.changes.git import Repository
 from foretest.cli.forget import command as forget_command
 from foretest.cli.ingest import command
 from foretest.config import load_config
-from foretest.errors import BadConfiguration, BadReport, Busy, MissingBase, StateNotFound
+from foretest.errors import BadConfiguration, BadReport, BadStore, Busy, MissingBase, StateNotFound
 from foretest.history.lake import Lake
 from foretest.ingest.spool import Spool
 from foretest.remembering import record
@@ -86,6 +86,19 @@ def test_in_a_checkout_to_a_broker(checkout: Path, broker: Any) -> None:
     power = ("--durability", "power")
     assert "bad.txt kept" in said("append", *stream, *power, "bad.txt").output
     assert "1 runs with 1 results (1 set aside)" in said("run", *stream, "--drain").output
+
+
+def test_a_broker_that_is_away_only_delays(checkout: Path, broker: Any) -> None:
+    stream = ("--stream", broker.address)
+    said("append", *stream, "--run-id", "first", "r.xml")
+    broker.kill()
+    kept = said("append", *stream, "--run-id", "second", "r.xml")
+    assert "r.xml kept as 2 (level process; waits here until the broker answers)" in kept.output
+    with pytest.raises(BadStore, match="nats-server"):
+        said("run", *stream, "--drain")
+    broker.start()
+    said("append", *stream, "--run-id", "third", "r.xml")
+    assert "3 runs with 3 results" in said("run", *stream, "--drain").output
 
 
 def surefire(folder: Path, count: int) -> None:

@@ -103,6 +103,7 @@ def append(
         for one in sent.messages:
             receipt = opened.append(one.report, one.meta)
             again = ", known already" if receipt.duplicate else ""
+            again += "; waits here until the broker answers" if receipt.waits else ""
             click.echo(f"{one.label} kept as {receipt.sequence} (level {receipt.level}{again})")
     finally:
         opened.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foretest.errors import BadConfiguration, ExtraMissing
+from foretest.errors import BadConfiguration, BadStore, ExtraMissing
 from foretest.ingest.spool import LIMIT, Spool
 from foretest.ingest.stream import Level, Stream
 
@@ -32,7 +32,8 @@ def level_of(text: str) -> Level:
 def open_stream(address: str, level: Level, state: Path, limit: int = LIMIT) -> Stream:
     """The stream at an address; `state` is where this machine keeps what is its own.
 
-    `limit` is how many bytes may wait. Raises BadConfiguration, BadStore, ExtraMissing.
+    `limit` is how many bytes may wait. A broker that does not answer only delays what is appended:
+    whatever else is asked of it raises BadStore. Raises BadConfiguration, ExtraMissing.
     """
     if not address or address.startswith("spool:"):
         folder = Path(address.removeprefix("spool:")) if address else state / FOLDER
@@ -43,9 +44,13 @@ def open_stream(address: str, level: Level, state: Path, limit: int = LIMIT) -> 
         )
     try:
         from foretest.ingest.jetstream import JetStream
-        from foretest.ingest.outbox import Outbox
+        from foretest.ingest.outbox import Away, Outbox
     except ImportError as error:
         raise ExtraMissing(
             "The library for NATS is not installed.", "pip install 'foretest[platform]'"
         ) from error
-    return Outbox(state / OUTBOX, JetStream(address, limit), level)
+    try:
+        broker: JetStream | Away = JetStream(address, limit)
+    except BadStore as error:
+        broker = Away(address, error)
+    return Outbox(state / OUTBOX, broker, level)

@@ -97,7 +97,7 @@ class JetStream:
 
     def append(self, report: bytes, meta: Meta) -> Receipt:
         """Keep a report; see `stream.Stream`. It is sent again until the broker has answered."""
-        payload, coding = _packed(
+        payload, coding = payload_of(
             report, meta.stamped(self.level), self._client.max_payload, self._address
         )
         repository = hashlib.blake2b(meta.origin.repository.encode(), digest_size=6).hexdigest()
@@ -119,7 +119,7 @@ class JetStream:
 
     def fits(self, report: bytes, meta: Meta) -> None:
         """Raise BadReport where the broker would never take a report of this size."""
-        _packed(report, meta, self._client.max_payload, self._address)
+        payload_of(report, meta, self._client.max_payload, self._address)
 
     @contextmanager
     def reader(self) -> Iterator[JetStreamReader]:
@@ -327,7 +327,7 @@ def _faults(config: StreamConfig) -> list[str]:
     return [fault for fault, there in wrong.items() if there]
 
 
-def _packed(report: bytes, meta: Meta, largest: int, address: str) -> tuple[bytes, str]:
+def payload_of(report: bytes, meta: Meta, largest: int, address: str) -> tuple[bytes, str]:
     """One message's payload, compressed where the broker would refuse it as it is."""
     said = encode(meta)
     payload = _LENGTH.pack(len(said)) + said + report

@@ -6,15 +6,55 @@ import time
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from foretest.errors import BadStore, Busy
-from foretest.ingest.jetstream import JetStream
+from foretest.errors import BadReport, BadStore, Busy
+from foretest.ingest.jetstream import JetStream, payload_of
 from foretest.ingest.spool import Spool
 from foretest.ingest.stream import Level, Meta, Reader, Receipt, Status
+
+if TYPE_CHECKING:
+    from nats.js.api import StreamInfo
 
 _SETTLE = 1.0
 """Seconds between two looks at what the lake has taken over."""
 _AT_ONCE = 64 << 20
+_USUAL = 1 << 20
+"""Bytes of one message that a broker takes unless it was told otherwise."""
+
+
+class Away:
+    """A broker that could not be reached: whatever is asked of it says so.
+
+    What it would take is not known, so that a report is held to what every broker takes.
+    """
+
+    connections = 0
+
+    def __init__(self, address: str, error: BadStore) -> None:
+        self._address, self._error = address, error
+
+    def fits(self, report: bytes, meta: Meta) -> None:
+        """Raise BadStore where a broker with the usual limit would not take a report so large."""
+        try:
+            payload_of(report, meta, _USUAL, self._address)
+        except BadReport as error:
+            raise self._error from error
+
+    def append(self, *_: object) -> Receipt:
+        raise self._error
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        raise self._error
+
+    def info(self) -> StreamInfo:
+        raise self._error
+
+    def status(self) -> Status:
+        raise self._error
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Outbox:
@@ -28,7 +68,7 @@ class Outbox:
     lost it. Reports that arrive twice are known by their identity, and in the lake by their key.
     """
 
-    def __init__(self, folder: Path, broker: JetStream, level: Level = Level.POWER) -> None:
+    def __init__(self, folder: Path, broker: JetStream | Away, level: Level = Level.POWER) -> None:
         self.level = level
         self._spool = Spool(folder, level)
         self._broker = broker
@@ -44,13 +84,15 @@ class Outbox:
         meta = meta.stamped(self.level)
         self._broker.fits(report, meta)
         receipt = self._spool.append(report, meta)
-        with suppress(BadStore, Busy):
+        try:
             if self._behind or self._connection != self._broker.connections:
                 self.settle()
             else:
                 self._send(receipt.sequence, report, meta)
                 if time.monotonic() - self._settled_at > _SETTLE:
                     self.settle()
+        except (BadStore, Busy):
+            return replace(receipt, waits=True)
         return receipt
 
     def settle(self) -> int:
