@@ -94,6 +94,8 @@ Examples:
   foretest platform encoder train --size base --steps 20000 --then 4000 --batch 512 --precision bf16
   foretest platform encoder train --begin https://models.example.org/encoder --then 300
   foretest platform encoder train --tracking http://mlflow:5000
+  foretest platform encoder train --workers 8 --sharding fsdp --address 10.0.0.1:6379 \\
+      --storage s3://models/encoder
 """,
 )
 @pairs_option
@@ -115,16 +117,25 @@ Examples:
 @click.option("--keep-every", type=click.IntRange(1), default=50, show_default=True,
               help="Steps between checkpoints.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="CPU threads (default: all cores).")
+@click.option("--workers", "count", type=click.IntRange(1), default=1, show_default=True,
+              help="Workers of Ray Train that share each step.")  # fmt: skip
+@click.option("--sharding", type=click.Choice(["ddp", "fsdp"]), default="ddp", show_default=True,
+              help="The whole model on each worker, or a share of every layer.")  # fmt: skip
+@click.option("--storage", default="", help="Where workers keep checkpoints: a folder that all "
+              "nodes see, or s3://BUCKET/PREFIX (default: beside the model).")  # fmt: skip
+@click.option("--address", help="Ray cluster of the workers (default: a local one).")
 @click.option("--begin", help="Begin with a published encoder: its folder, or https address.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--tracking", help="MLflow to tell the training to.")
 def train(
     pairs: Path, model: Path, size: str, begin: str | None, threads: int | None,
-    tracking: str | None, steps: int, then: int, rate: float, **how: Any,
+    tracking: str | None, steps: int, then: int, rate: float,
+    count: int, sharding: str, storage: str, address: str | None, **how: Any,
 ) -> None:  # fmt: skip
     """Train from scratch, or go on where it was cut off."""
     from foretest.platform.encoder.config import LADDER, parameters
     from foretest.platform.encoder.curriculum import COCHANGES, UNDONE, teach
+    from foretest.platform.encoder.distributed import Workers
     from foretest.platform.encoder.settings import Settings
     from foretest.platform.tracking.lineage import lineage
     from foretest.platform.tracking.runs import open_tracker
@@ -153,7 +164,10 @@ def train(
                     f"{speed:,.0f} tokens/s"
                 )
 
-        for stage, progress in teach(config, pairs, model, stages, told, begin, threads).items():
+        workers = Workers(count, "fsdp" if sharding == "fsdp" else "ddp", address)
+        shared = workers if count > 1 else None
+        done = teach(config, pairs, model, stages, told, begin, threads, shared, storage)
+        for stage, progress in done.items():
             seconds = sum(step.seconds for step in progress.curve)
             click.echo(
                 f"{stage}: {progress.tokens:,} tokens in {seconds:.0f} s, "

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import torch
 
 from foretest.durable import write_text
 from foretest.errors import BadModel
-from foretest.platform.encoder.checkpoints import Folder, Progress, Step, weights
+from foretest.platform.encoder.checkpoints import Folder, Progress, Step, Training, weights
 from foretest.platform.encoder.cochanges import CochangePairs
 from foretest.platform.encoder.config import EncoderConfig, parameters
+from foretest.platform.encoder.distributed import Workers, fit
 from foretest.platform.encoder.loop import train
 from foretest.platform.encoder.model import CodeEncoder
 from foretest.platform.encoder.pairs import PairSource
@@ -36,12 +38,15 @@ def teach(
     report: Callable[[str, Step], object],
     begin: str | None = None,
     threads: int | None = None,
+    workers: Workers | None = None,
+    storage: str = "",
 ) -> dict[str, Progress]:
     """Train stage by stage in the order given, each going on from the one before.
 
     A stage that was cut off goes on from its newest checkpoint. `begin` is the place of a
     published encoder whose weights are the start, `threads` those of the CPU (None: all cores).
-    Writes the card and the tokenizer beside the checkpoints.
+    `workers` share each stage by Ray Train, their checkpoints in `storage` (`distributed.fit`;
+    empty: below `out`). Writes the card and the tokenizer beside the checkpoints.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -52,13 +57,14 @@ def teach(
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     done: dict[str, Progress] = {}
     for stage, settings in stages.items():
-        done[stage] = train(
-            model,
-            _source(stage, pairs),
-            settings,
-            lambda step, stage=stage: report(stage, step),  # type: ignore[misc]
-            Folder(out / stage),
-        )
+        source, told = _source(stage, pairs), partial(report, stage)
+        if workers is None:
+            done[stage] = train(model, source, settings, told, Folder(out / stage))
+        else:
+            place = storage or str(out / "workers")
+            done[stage] = _shared(model, source, settings, workers, place, out / stage)
+            for step in done[stage].curve:
+                told(step)
         card = {
             "config": config.to_json(),
             "parameters": parameters(config),
@@ -67,6 +73,23 @@ def teach(
         }
         write_text(out / CARD, json.dumps(card, indent=1) + "\n")
     return done
+
+
+def _shared(
+    model: CodeEncoder,
+    source: PairSource,
+    settings: Settings,
+    workers: Workers,
+    storage: str,
+    out: Path,
+) -> Progress:
+    """One stage on many workers; the model has its weights, and `out` a checkpoint of them."""
+    start = {name: weight.detach().cpu() for name, weight in model.state_dict().items()}
+    fitted = fit(model.config, source, settings, workers, storage, out.name, start)
+    model.load_state_dict(fitted.model.state_dict())
+    optimiser = torch.optim.AdamW(model.parameters())
+    Folder(out).keep(Training(model, optimiser, fitted.progress))
+    return fitted.progress
 
 
 def read_encoder(folder: Path) -> tuple[CodeEncoder, CodeTokenizer]:
