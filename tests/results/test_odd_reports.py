@@ -189,3 +189,41 @@ def test_whose_report_it_is(
         unit,
         parameters,
     )
+
+
+@pytest.mark.parametrize("declared", ["", '<?xml version="1.0"?>'])
+@pytest.mark.parametrize("blank", [" ", "\n"])
+def test_many_blanks_before_the_root(tmp_path: Path, blank: str, declared: str) -> None:
+    read = read_report(written(tmp_path, "r.xml", blank * 9_000 + declared + GOOD))
+    assert (len(read.run.results), read.run.complete) == (1, True)
+    empty = written(tmp_path, "e.xml", blank * 9_000)
+    with pytest.raises(BadReport, match="is empty"):
+        read_report(empty)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('{"numFailedTestSuites": 0, "testResults": [{"assertionResults": ["x"]}]}', "assertionR"),
+        ('{"numFailedTestSuites": 0, "testResults": ["x"]}', "testResults"),
+        ('{"config": {}, "suites": [{"specs": 5}]}', "specs"),
+        ('{"tests": 1, "testsuites": [{"testsuite": ["x"]}]}', "testsuite"),
+    ],
+)
+def test_what_is_no_object_among_results_is_said(tmp_path: Path, text: str, where: str) -> None:
+    (refused,) = gather([written(tmp_path, "r.json", text)]).refused
+    assert f"`{where}" in str(refused[1])
+    assert "no list" in str(refused[1]) or "no object" in str(refused[1])
+
+
+def test_results_before_what_is_no_object_stand(tmp_path: Path) -> None:
+    tests = [{"title": "t", "status": "passed"}, "x"]
+    told = {"numFailedTestSuites": 0, "testResults": [{"name": "a", "assertionResults": tests}]}
+    gathered = gather([written(tmp_path, "r.json", json.dumps(told))])
+    assert [(len(run.results), run.complete) for run in gathered.runs] == [(1, False)]
+    assert "no object" in gathered.notices[0]
+
+
+def test_a_report_of_no_test_is_said(tmp_path: Path) -> None:
+    report = written(tmp_path, "r.xml", "<testsuites/>")
+    assert gather([report]).notices == [f"{report} holds no test."]

@@ -57,6 +57,8 @@ def gather(
             continue
         reads.append(read)
         gathered.notices.extend(read.skipped)
+        if not searched and read.head.complete and read.ledger is not None and not read.ledger:
+            gathered.notices.append(f"{path} holds no test.")
         unmatched += read.unmatched
         results += len(read.run.results)
     if passed_over and reads:

@@ -21,7 +21,8 @@ _CHUNK = 1 << 16
 def items(file: IO[bytes], prefix: str) -> Iterator[Mapping[str, Any]]:
     """The objects at `prefix` (ijson's spelling: `tests.item`), in constant memory.
 
-    Raises DamagedError where the file is cut or is no JSON; objects read before stand.
+    Raises DamagedError where the file is cut, is no JSON or holds something else there; objects
+    read before stand.
     """
     import ijson  # type: ignore[import-untyped]
 
@@ -29,8 +30,9 @@ def items(file: IO[bytes], prefix: str) -> Iterator[Mapping[str, Any]]:
     with _damage(ijson.JSONError):
         for item in ijson.items(source, prefix, use_float=True, buf_size=_CHUNK):
             source.since = 0
-            if isinstance(item, Mapping):
-                yield item
+            if not isinstance(item, Mapping):
+                raise DamagedError(f"`{prefix.removesuffix('.item')}` holds what is no object")
+            yield item
 
 
 def has_list(file: IO[bytes], prefix: str) -> bool:
@@ -125,10 +127,20 @@ def _object(line: str) -> Mapping[str, Any] | str:
     return data if isinstance(data, dict) else line
 
 
-def objects(data: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    """The objects in the list at `key`; none where there is no list."""
+def objects(data: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
+    """The objects in the list at `key`; none where there is nothing.
+
+    Raises DamagedError at what is no list or no object: results may be lost there.
+    """
     value = data.get(key)
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    if value is None:
+        return
+    if not isinstance(value, list):
+        raise DamagedError(f"`{key}` is no list")
+    for item in value:
+        if not isinstance(item, Mapping):
+            raise DamagedError(f"`{key}` holds what is no object")
+        yield item
 
 
 def texts(data: Mapping[str, Any], key: str) -> list[str]:

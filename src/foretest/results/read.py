@@ -104,10 +104,9 @@ def read_report(
     units = known_units if isinstance(known_units, Units) else Units(known_units)
     try:
         with path.open("rb") as file:
-            head = file.read(_SNIFFED)
+            begin = _beginning(file)
     except OSError as error:
         raise BadReport(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-    begin = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").replace(b"\0", b"")
     if _PLUGIN.match(begin):
         return _plugin(path, origin)
     document = next((d for d in DOCUMENTS if _begins(d, begin)), None)
@@ -120,8 +119,16 @@ def read_report(
         return read
     if begin.startswith(b"<"):
         return _junit(path, begin, units, origin)
-    what = "is empty" if not head.strip() else "is of no format that foretest knows"
+    what = "is of no format that foretest knows" if begin else "is empty"
     raise BadReport(f"{path} {what}.", f"Give {KNOWN}.")
+
+
+def _beginning(file: IO[bytes]) -> bytes:
+    """The first bytes in UTF-8 or nearly so, but for the blanks and marks before them."""
+    begin = b""
+    while not begin and (part := file.read(_SNIFFED)):
+        begin = part.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
+    return begin + file.read(_SNIFFED - len(begin)).replace(b"\0", b"")
 
 
 def _begins(document: Document, begin: bytes) -> bool:

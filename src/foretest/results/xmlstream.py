@@ -145,9 +145,12 @@ class Builder:
 def decoded(file: IO[bytes], size: int = CHUNK) -> Iterator[str]:
     """The file's text, some `size` bytes at a time; no byte is ever fatal.
 
-    Its encoding is its own where it names a real one, else UTF-8.
+    Its encoding is its own where it names a real one, else UTF-8. Blanks before the first sign are
+    left out: some writers print them, and no declaration may follow them.
     """
-    head = file.read(size)
+    while (head := file.read(size)).isspace():
+        pass
+    head = head.lstrip()
     decoder = codecs.getincrementaldecoder(_encoding(head))("replace")
     while head:
         yield decoder.decode(head)

@@ -124,8 +124,8 @@ def _jest_cases(file: IO[bytes], files: Files) -> Iterator[Case]:
     """`jest --json`, and Vitest's reporter of the same shape."""
     for suite in items(file, "testResults.item"):
         name = files(text(suite, "name"))
-        tests = objects(suite, "assertionResults")
-        for test in tests:
+        tests = 0
+        for tests, test in enumerate(objects(suite, "assertionResults"), 1):  # noqa: B007
             unit = _unit(name, *texts(test, "ancestorTitles"), text(test, "title"))
             yield Case(unit, None, list(_jest_attempts(test)))
         if not tests and suite.get("status") == "failed":
