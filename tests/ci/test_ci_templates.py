@@ -71,6 +71,32 @@ def test_brackets_of_the_others_are_balanced() -> None:
         assert text.count("'''" if system == "jenkins" else '"""') % 2 == 0
 
 
+def test_no_request_writes_the_cache_of_main() -> None:
+    """Whatever its branch is called."""
+    data = loaded("gitlab")
+    cache, (request, main) = data["tests"]["cache"], data["workflow"]["rules"]
+    assert "merge_request_event" in request["if"]
+    key = cache["key"]
+    of_request = key.replace("$FORETEST_CACHE", request["variables"]["FORETEST_CACHE"])
+    of_main = key.replace("$FORETEST_CACHE", data["variables"]["FORETEST_CACHE"])
+    assert "variables" not in main
+    assert cache["fallback_keys"] == [of_main]
+    assert of_request == "foretest-request-$CI_MERGE_REQUEST_IID"  # a number, and no name
+    assert of_main == "foretest-main"
+
+
+def test_no_branch_restores_what_another_one_saved() -> None:
+    """CircleCI takes the newest key that begins so; git lets no branch's name hold two dots."""
+    steps = loaded("circleci")["jobs"]["tests"]["steps"]
+    parts = {name: s[name] for s in steps if isinstance(s, dict) for name in s}
+    saved, (own, of_main) = parts["save_cache"]["key"], parts["restore_cache"]["keys"]
+    for branch in ("main-x", "main.x", "main-", "main/x", "pull/7"):
+        key = saved.replace("{{ .Branch }}", branch)
+        assert key.startswith(own.replace("{{ .Branch }}", branch))
+        assert not key.startswith(of_main)
+    assert saved.replace("{{ .Branch }}", "main").startswith(of_main)
+
+
 def test_what_is_saved_is_what_is_restored() -> None:
     steps = loaded("github")["jobs"]["tests"]["steps"]
     restore, save = (s["with"] for s in steps if "cache/" in s.get("uses", ""))
@@ -83,6 +109,7 @@ def test_what_is_saved_is_what_is_restored() -> None:
     parts = {name: s[name] for s in steps if isinstance(s, dict) for name in s}
     assert parts["save_cache"]["paths"] == [".foretest"]
     assert parts["save_cache"]["key"].startswith(parts["restore_cache"]["keys"][0])
+    assert parts["restore_cache"]["keys"][1] == "foretest-v1-main.."
     steps = loaded("azure")["jobs"][0]["steps"]
     down = next(s["inputs"] for s in steps if "Download" in s.get("task", ""))
     up = next(s for s in steps if "publish" in s)
