@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ else:
     import fcntl
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+LEAST_ROOM = 1 << 20
+"""Bytes below which a disk counts as full: a library may need some for its own files."""
 _PAUSE = 0.02
 """Seconds between two tries for a lock: short beside any work done under one."""
 
@@ -68,6 +71,13 @@ def refused(path: Path, error: OSError) -> BadStore:
         )
     reason = error.strerror or str(error)
     return BadStore(f"{path} cannot be written: {reason}.", "Check the folder's permissions.")
+
+
+def full(folder: Path, needed: int = LEAST_ROOM) -> bool:
+    """Whether the folder's disk has fewer bytes left than needed; not where nobody can tell."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < needed
+    return False
 
 
 def sync_directory(path: Path) -> None:

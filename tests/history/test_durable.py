@@ -2,17 +2,25 @@
 
 import errno
 import os
+import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
+import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from foretest import durable
+from foretest.durable import LEAST_ROOM
 from foretest.errors import BadStore, Busy
+from foretest.history.database import Database
+from foretest.history.delta import Delta
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -151,3 +159,21 @@ def test_the_module_is_light(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(Path(durable.__file__).parents[1])},
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_disk_without_room_is_said_before_the_libraries_break(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, database = Delta(str(tmp_path / "t"), {"a": pl.Int64()}, {}), f"sqlite:///{tmp_path}/c.db"
+    rows = pl.DataFrame({"a": [1]})
+    left = SimpleNamespace(free=LEAST_ROOM + 7)  # a byte less than the rows take
+    table = lake.ready()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: left)
+    with pytest.raises(BadStore, match="disk is full"):
+        lake.commit(table, rows)
+    left.free += 1
+    assert lake.commit(table, rows)
+    for free, said in ((0, "disk is full"), (1 << 40, "disk I/O error")):
+        left.free = free
+        with pytest.raises(BadStore, match=said), Database(database).honest():
+            raise sa.exc.OperationalError("", {}, sqlite3.OperationalError("disk I/O error"))

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from foretest.durable import full
 from foretest.errors import BadConfiguration, BadStore, Busy, ExtraMissing, ForetestError
 from foretest.history.tables import SchemaVersion, Table
 
@@ -30,9 +31,11 @@ class Database:
         self.url = url
         try:
             parsed = sa.make_url(url)
-            if parsed.get_backend_name() == "sqlite" and parsed.database:
+            local = parsed.database if parsed.get_backend_name() == "sqlite" else None
+            self._file = Path(local) if local else None
+            if self._file:
                 with self.honest():
-                    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                    self._file.parent.mkdir(parents=True, exist_ok=True)
             self._engine = sa.create_engine(parsed)
         except sa.exc.ArgumentError as error:
             raise BadConfiguration(
@@ -99,7 +102,10 @@ class Database:
         try:
             yield
         except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise _explained(_shown(self.url), str(getattr(error, "orig", error))) from error
+            reason = str(getattr(error, "orig", error))
+            if "disk I/O error" in reason and self._file and full(self._file.parent):
+                reason = "disk is full"  # SQLite's word for it where its shared memory cannot grow
+            raise _explained(_shown(self.url), reason) from error
 
 
 def _bring_forward(connection: sa.Connection, url: str) -> None:

@@ -11,6 +11,7 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltala
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import PrimitiveType
 
+from foretest.durable import LEAST_ROOM, full
 from foretest.errors import BadStore
 
 _REFUSALS = (
@@ -72,6 +73,7 @@ class Delta:
 
     def commit(self, table: DeltaTable, rows: pl.DataFrame) -> bool:
         """Append as the version after `table`'s; False where another writer took that version."""
+        self._need(int(rows.estimated_size()))
         with self.honest():
             try:
                 write_deltalake(
@@ -106,6 +108,7 @@ class Delta:
         with self.honest():
             if "://" not in self.address:
                 Path(self.address).mkdir(parents=True, exist_ok=True)
+                self._need()
             try:
                 return DeltaTable.create(
                     self.address,
@@ -116,6 +119,17 @@ class Delta:
                 )
             except CommitFailedError:  # another process created it at the same moment
                 return DeltaTable(self.address, storage_options=self._options)
+
+    def _need(self, size: int = 0) -> None:
+        """Raise BadStore where the disk has no room for so many bytes: the libraries below panic.
+
+        What is stored is smaller than that.
+        """
+        if "://" not in self.address and full(Path(self.address), size + LEAST_ROOM):
+            raise BadStore(
+                f"The disk is full: {self.address} was not changed.",
+                f"Free some space: {(size + LEAST_ROOM) >> 20:,} MiB at least.",
+            )
 
     @contextmanager
     def honest(self) -> Iterator[None]:
