@@ -397,6 +397,28 @@ def test_the_spool_is_used_where_the_project_has_one(
     assert len(lines(report)) == 6
 
 
+def test_the_first_run_of_ci_keeps_its_results_and_any_other_says_that_it_does_not(
+    four: pytest.Pytester,
+    commit_all: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+    lines: Lines,
+) -> None:
+    head = commit_all()
+    elsewhere = run(four, "--foretest=observe")
+    elsewhere.stdout.fnmatch_lines(["foretest: The results are not kept*no .foretest here yet*"])
+    assert not (four.path / ".foretest").exists()
+    assert "not kept" not in run(four, "--foretest", "--foretest-report=r.jsonl").stdout.str()
+    assert not (four.path / ".foretest").exists()
+    monkeypatch.setenv("BITBUCKET_BUILD_NUMBER", "7")
+    monkeypatch.setenv("BITBUCKET_COMMIT", head)
+    assert "not kept" not in run(four, "--foretest=observe", "--collect-only").stdout.str()
+    assert not (four.path / ".foretest").exists()
+    assert "not kept" not in run(four, "--foretest=observe").stdout.str()
+    (report,) = (four.path / ".foretest/spool").iterdir()
+    assert len(lines(report)) == 6
+    assert (four.path / ".foretest/.gitignore").read_text() == "*\n"
+
+
 OUTCOMES = """
     import pytest
     @pytest.fixture

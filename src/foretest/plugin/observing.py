@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from foretest.plugin.place import ensure_state
 from foretest.records import Selection
 
 OBSERVATIONS = "observations.jsonl"
@@ -80,9 +81,7 @@ def observe(
 
 def append(state: Path, observation: Observation) -> None:
     """Add one line; a single write keeps lines whole where two runs end at once."""
-    if not state.is_dir():
-        state.mkdir(parents=True, exist_ok=True)
-        (state / ".gitignore").write_text("*\n", encoding="ascii")
+    ensure_state(state)
     data = {**asdict(observation), "safe": observation.safe, "caught": observation.caught}
     line = json.dumps(data, separators=(",", ":")).encode() + b"\n"
     handle = os.open(state / OBSERVATIONS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

@@ -79,6 +79,13 @@ def _settings(root: Path) -> Config:
         return Config(root)
 
 
+def ensure_state(state: Path) -> None:
+    """Make the state directory, which git ignores by a file of its own. Raises OSError."""
+    if not state.is_dir():
+        state.mkdir(parents=True, exist_ok=True)
+        (state / ".gitignore").write_text("*\n", encoding="ascii")
+
+
 def repository_root(start: Path) -> Path | None:
     """The nearest directory at or above `start` that holds `.git` (a file in worktrees)."""
     for directory in (start.resolve(), *start.resolve().parents):

@@ -18,7 +18,7 @@ from foretest.errors import ForetestError
 from foretest.plugin import observing, wording
 from foretest.plugin.execution import Execution, WorkerExecution, names_of
 from foretest.plugin.orders import Orders, ranked, resting
-from foretest.plugin.place import Place, find_place
+from foretest.plugin.place import Place, ensure_state, find_place
 from foretest.plugin.plan import Mode, Options, Origin, Plan, make_plan
 from foretest.plugin.quarantining import forgiven
 from foretest.plugin.recording import Recording, open_reports
@@ -81,6 +81,7 @@ class Direction:
         else:
             self.execution.obey(self.orders)
         if not config.option.collectonly:
+            self._keep()
             self.recording = self._recording()
             config.pluginmanager.register(self.recording, "foretest-recording")
 
@@ -248,6 +249,22 @@ class Direction:
             observing.append(self.place.root / STATE_DIRECTORY, self.observation)
         except OSError as error:
             self._problem(f"The observation could not be written: {error}")
+
+    def _keep(self) -> None:
+        """In CI, make the state directory for the step that records; else say what is not kept."""
+        if self.selection is None or self._state():
+            return
+        state = self.place.root / STATE_DIRECTORY
+        if self.place.run:
+            try:
+                ensure_state(state)
+            except OSError as error:
+                self._problem(f"The results are not kept: {state} cannot be made: {error.strerror}")
+        elif not self.config.option.foretest_report:
+            self.notices.append(
+                f"The results are not kept for `foretest record`: there is no {STATE_DIRECTORY} "
+                "here yet, which `foretest learn` makes. --foretest-report=FILE writes them anyway."
+            )
 
     def _state(self) -> Path | None:
         """The project's state directory; without one, nothing is written unasked."""
