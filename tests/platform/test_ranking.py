@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foretest.errors import NothingToReplay
 from foretest.features.catalogue import FEATURES
 from foretest.features.frame import FeatureFrame
 from foretest.models.contract import predict
@@ -97,21 +98,38 @@ def test_nobody_is_judged_by_a_model_that_saw_it(examples: dict[str, list[Exampl
     # Each model is fitted whole, then on parts to calibrate: none of those fits saw the one held.
     for held, fits in zip("abcd", np.array_split(np.array(seen, dtype=object), 4), strict=True):
         assert all(held not in part for part in fits)
-    with pytest.raises(ValueError, match="two"):
+    with pytest.raises(NothingToReplay, match="two"):
         crossed(Contender("spy", recipe(), spying), {"a": examples["a"]}, {}, folds=4)
 
 
-def test_each_family_is_taken_away_and_added_once() -> None:
-    names = [c.name for c in QUESTIONS["families"]()]
-    assert names[0] == SHIPPED
-    assert len(set(names)) == len(names)
-    for contender in QUESTIONS["families"]()[1:]:
+def test_each_family_is_taken_away_alone_and_whole() -> None:
+    contenders = {c.name: c for c in QUESTIONS["families"]()}
+    assert next(iter(contenders)) == SHIPPED
+    families = {feature.family for feature in FEATURES.values()}
+    for name, contender in contenders.items():
         inputs = set(contender.recipe.inputs)
-        gone, more = set(SLIM) - inputs, inputs - set(SLIM)
-        assert bool(gone) != bool(more), contender.name
-        if contender.name.startswith("less "):
-            assert {FEATURES[name].family for name in gone} == {contender.name[5:]}
-    assert set(QUESTIONS["families"]()[-1].recipe.inputs) == set(FEATURES)
+        if name.startswith("less "):
+            gone = {n for n, feature in FEATURES.items() if feature.family == name[5:]}
+            assert contender.lost == gone
+            assert inputs == set(SLIM) - gone
+        elif name.endswith(" alone"):
+            assert {FEATURES[n].family for n in inputs} == {name.removesuffix(" alone")}
+        elif name.startswith("with all of "):
+            assert {FEATURES[n].family for n in inputs - set(SLIM)} == {name[12:]}
+    assert {c[5:] for c in contenders if c.startswith("less ")} <= families
+    assert set(contenders["every feature"].recipe.inputs) == set(FEATURES)
+
+
+def test_what_is_taken_away_reaches_nobody(examples: dict[str, list[Example]]) -> None:
+    """Without coverage the scores are those of a repository that has none."""
+    (contender,) = (c for c in QUESTIONS["families"]() if c.name == "less coverage")
+    quick = Contender("quick", recipe_with(contender.recipe), lost=contender.lost)
+    model = quick.fitted(examples, {}, Formula())
+    seen = example("zz", 1).frame
+    unknown = np.full(SIZE, np.nan, np.float32)
+    columns = {n: unknown if n in contender.lost else c for n, c in seen.columns.items()}
+    blind = FeatureFrame(SIZE, columns)
+    assert predict(model, seen).tolist() == predict(model, blind).tolist()
 
 
 def test_growing_in_steps_learns_and_goes_on_where_it_was_kept(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from foretest.errors import NothingToReplay
 from foretest.features.catalogue import CATALOGUE, FEATURES
 from foretest.models.contract import Model
 from foretest.models.formula import Formula
+from foretest.platform.ranking.inputs import Blind
 from foretest.platform.ranking.linear import fit_linear
 from foretest.platform.ranking.neural import fit_neural
 from foretest.training.crossfit import ByRepository, Scorer, calibrated
@@ -25,9 +27,12 @@ class Contender:
     name: str
     recipe: Recipe
     fitter: Callable[[Sequence[Example], Recipe, Model], Scorer] = fit
+    lost: frozenset[str] = frozenset()
+    """Features that the formula, too, has to do without."""
 
     def fitted(self, examples: ByRepository, extra: ByRepository, base: Model) -> Model:
         """Fitted on these repositories, and calibrated on what it saw nothing of."""
+        base = Blind(base, self.lost) if self.lost else base
         made = calibrated(examples, lambda part: self.fitter(part, self.recipe, base), extra)
         assert isinstance(made, Model)
         return made
@@ -46,24 +51,28 @@ def kinds() -> tuple[Contender, ...]:
 
 
 def families() -> tuple[Contender, ...]:
-    """The shipped recipe less each family of features, plus each that it leaves out, and all."""
-    groups: dict[str, list[str]] = {}
+    """Each family of features taken away (from the formula, too), alone beside it, and whole."""
+    groups: dict[str, tuple[str, ...]] = {}
     for feature in CATALOGUE:
-        groups.setdefault(feature.family, []).append(feature.name)
-    taken = [
-        Contender(f"less {family}", Recipe(inputs=kept))
-        for family, names in groups.items()
-        if (kept := tuple(name for name in SLIM if name not in names)) != SLIM
-    ]
-    added = [
-        Contender(f"with all of {family}", Recipe(inputs=(*SLIM, *more)))
-        for family, names in groups.items()
-        if (more := tuple(name for name in names if name not in SLIM))
-    ]
+        groups[feature.family] = (*groups.get(feature.family, ()), feature.name)
+    used = {name: tuple(n for n in names if n in SLIM) for name, names in groups.items()}
+    used = {name: names for name, names in used.items() if names}
     return (
         Contender(SHIPPED, Recipe()),
-        *taken,
-        *added,
+        *(
+            Contender(
+                f"less {family}",
+                Recipe(inputs=tuple(n for n in SLIM if n not in groups[family])),
+                lost=frozenset(groups[family]),
+            )
+            for family in used
+        ),
+        *(Contender(f"{family} alone", Recipe(inputs=names)) for family, names in used.items()),
+        *(
+            Contender(f"with all of {family}", Recipe(inputs=(*SLIM, *more)))
+            for family, names in groups.items()
+            if (more := tuple(n for n in names if n not in SLIM))
+        ),
         Contender("every feature", Recipe(inputs=tuple(FEATURES))),
     )
 
@@ -84,11 +93,14 @@ def crossed(
     """For each repository a model that saw nothing of it, in fitting or in calibrating.
 
     Repositories are dealt to `folds` parts in the order of their names; those of a part share one
-    model, fitted on the other parts. Raises ValueError for less than two folds or repositories.
+    model, fitted on the other parts. Raises NothingToReplay for less than two.
     """
     names, base = sorted(real), base or Formula()
     if min(folds, len(names)) < 2:
-        raise ValueError("leaving repositories out takes two folds and two repositories at least")
+        raise NothingToReplay(
+            "Leaving repositories out takes two of them with faulty changes.",
+            "Mine more: foretest platform corpus.",
+        )
     models: dict[str, Model] = {}
     for number in range(min(folds, len(names))):
         held = names[number::folds]

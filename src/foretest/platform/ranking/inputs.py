@@ -1,4 +1,4 @@
-"""Contenders without trees: what they read, and how their score becomes a probability."""
+"""What contenders read: columns for those without trees, and what an experiment takes away."""
 
 from __future__ import annotations
 
@@ -107,3 +107,45 @@ class Corrected(ABC):
 
     def _probability(self, raw: Floats) -> Floats:
         return as_probability(raw if self.calibration is None else self.calibration.log_odds(raw))
+
+
+@dataclass(frozen=True)
+class Blind:
+    """A model that sees some features as unknown: what an experiment takes away from it."""
+
+    model: Model
+    lost: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.model.name} without {', '.join(sorted(self.lost))}"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return self.model.inputs
+
+    @property
+    def calibrated(self) -> bool:
+        return False
+
+    @property
+    def prior(self) -> float:
+        return self.model.prior
+
+    def predict(self, frame: FeatureFrame) -> Scores:
+        return self.model.predict(self._seen(frame))
+
+    def terms(self, frame: FeatureFrame) -> Mapping[str, Scores]:
+        return self.model.terms(self._seen(frame))
+
+    def _seen(self, frame: FeatureFrame) -> FeatureFrame:
+        unknown = np.full(frame.size, np.nan, np.float32)
+        seen = {n: unknown if n in self.lost else part for n, part in frame.columns.items()}
+        return FeatureFrame(frame.size, seen)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "model": self.model.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        raise TypeError(f"{NOT_KEPT}: {sorted(data)}")

@@ -60,7 +60,7 @@ def search_and_judge(
     BadConfiguration where too few repositories are left on one side.
     """
     known = names_in(facts)
-    on = tuple(names) or tuple(known[: len(known) // 2])
+    on = tuple(filter(None, names)) or tuple(known[: len(known) // 2])
     if unknown := set(on) - set(known):
         raise BadConfiguration(
             f"No facts of {', '.join(sorted(unknown))} in {facts}.",

@@ -6,11 +6,14 @@ scheduler may cut. What a trial costs is the CPU time of its own process.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from foretest.errors import ExtraMissing
 from foretest.platform.cluster import connect
@@ -66,8 +69,15 @@ def space() -> dict[str, Any]:
     }
 
 
-def _random(_: int) -> dict[str, Any]:
-    return {}
+def _random(seed: int) -> dict[str, Any]:
+    return {"search_alg": _drawn(seed)}
+
+
+def _drawn(seed: int) -> Any:
+    """Points of the space drawn at random, the same for the same seed."""
+    from ray.tune.search.basic_variant import BasicVariantGenerator
+
+    return BasicVariantGenerator(random_state=seed)
 
 
 def _asha(seed: int) -> dict[str, Any]:
@@ -85,18 +95,21 @@ def _bohb(seed: int) -> dict[str, Any]:
     return {"search_alg": _optuna(seed, multivariate=True), "scheduler": scheduler}
 
 
-def _pbt(_: int) -> dict[str, Any]:
+def _pbt(seed: int) -> dict[str, Any]:
     """Population based training (Jaderberg et al. 2017): the worst go on from the best."""
     from ray.tune.schedulers import PopulationBasedTraining
 
     mutations = {name: part for name, part in space().items() if name in ("rate", "ridge", "least")}
+    random.seed(seed)  # what it perturbs by
+    np.random.seed(seed)
     return {
+        "search_alg": _drawn(seed),
         "scheduler": PopulationBasedTraining(
             time_attr="training_iteration",
             perturbation_interval=2,
             hyperparam_mutations=mutations,
             synch=False,
-        )
+        ),
     }
 
 
