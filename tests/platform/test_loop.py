@@ -9,8 +9,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is missing: pip install 'foretest[platform]'")
 
 from foretest.errors import BadConfiguration  # noqa: E402
-from foretest.platform.encoder.adapters import adapt, merge  # noqa: E402
-from foretest.platform.encoder.checkpoints import Folder, weights  # noqa: E402
+from foretest.platform.encoder.adapters import adapt  # noqa: E402
+from foretest.platform.encoder.checkpoints import (  # noqa: E402
+    Folder,
+    Progress,
+    Training,
+    weights,
+)
 from foretest.platform.encoder.config import EncoderConfig  # noqa: E402
 from foretest.platform.encoder.loop import train  # noqa: E402
 from foretest.platform.encoder.model import CodeEncoder  # noqa: E402
@@ -86,6 +91,19 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         train(other, PAIRS, SETTINGS, checkpoints=Folder(tmp_path))
 
 
+def test_the_scale_of_fp16_goes_on_where_it_was(tmp_path):
+    def training(scale):
+        model = encoder()
+        optimiser = torch.optim.AdamW(model.parameters())
+        return Training(model, optimiser, Progress(), torch.amp.GradScaler("cpu", scale))
+
+    before, after = training(32.0), training(65536.0)
+    before.scaler.scale(torch.ones(1))  # a scaler begins with its first loss
+    Folder(tmp_path).keep(before)
+    Folder(tmp_path).restore(after)
+    assert after.scaler.get_scale() == 32
+
+
 @pytest.mark.parametrize(
     "change",
     [{"accumulate": 3}, {"accumulate": 5}, {"checkpoint_activations": True}, {"pack": True}],
@@ -122,7 +140,7 @@ def test_impossible_settings_are_refused(bad):
         Settings(**{"steps": 1, **bad})
 
 
-def test_adapters_begin_as_the_model_learn_alone_and_merge_into_it():
+def test_adapters_begin_as_the_model_and_learn_alone():
     model = encoder()
     batch = next(PAIRS.batches(4, 1))
     read = (batch.change_tokens, batch.change_mask)
@@ -134,8 +152,4 @@ def test_adapters_begin_as_the_model_learn_alone_and_merge_into_it():
     assert 0 < learning < sum(p.numel() for p in model.parameters()) / 3
     trained(model=model)
     assert torch.equal(model.embedding.weight, frozen["embedding.weight"])
-    after = model(*read)
-    assert not torch.allclose(after, before, atol=1e-3)
-    merge(model)
-    assert model.state_dict().keys() == frozen.keys()
-    torch.testing.assert_close(model(*read), after)
+    assert not torch.allclose(model(*read), before, atol=1e-3)

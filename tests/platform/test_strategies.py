@@ -38,7 +38,7 @@ def test_one_command_measures_what_it_can_and_names_what_it_cannot(tmp_path, mon
     result = CliRunner().invoke(command, asked, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["command"].endswith("--size tiny --steps 10 --rounds 1 --batch 8")
+    assert found["command"].endswith("--size tiny --steps 10 --rounds 1 --batch 8 --limit 300")
     rows = {row["strategy"]: row for row in found["rows"]}
     assert set(rows) == few
     baseline, shared = rows["float32 (baseline)"], rows["FSDP, 2 workers"]
@@ -50,6 +50,18 @@ def test_one_command_measures_what_it_can_and_names_what_it_cannot(tmp_path, mon
     if not torch.cuda.is_available():
         assert rows["fp16"] == {"strategy": "fp16", "not_measured": "needs CUDA"}
         assert "| fp16 | needs CUDA |" in result.output
+
+
+def test_no_checkpoint_is_written_while_memory_is_measured(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(strategies, "peak_memory", lambda where: told.append("memory") or 1.0)
+    kept = strategies.Folder.keep
+    monkeypatch.setattr(
+        strategies.Folder, "keep", lambda *given: told.append("checkpoint") or kept(*given)
+    )
+    settings = strategies.Settings(6, 8, warm_up=1)
+    strategies.run(strategies.Task(CONFIG, settings, STRATEGIES[0], tmp_path))
+    assert told == ["memory", "memory", "checkpoint"]
 
 
 def test_every_strategy_asked_for_stands_in_the_table():

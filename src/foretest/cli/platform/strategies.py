@@ -50,7 +50,7 @@ def command(
     from foretest.platform.tracking.lineage import Lineage, code_version
 
     found = compare(size, steps, rounds, batch, limit, lambda line: click.echo(line, err=True))
-    asked = f"--size {size} --steps {steps} --rounds {rounds} --batch {batch}"
+    asked = f"--size {size} --steps {steps} --rounds {rounds} --batch {batch} --limit {limit:g}"
     found = {"command": f"foretest platform strategies {asked}", **found}
     for line in strategies_table(found):
         click.echo(line)
@@ -60,7 +60,7 @@ def command(
     with tracker_at(tracking).run(
         "strategies",
         size,
-        parameters={"steps": steps, "rounds": rounds, "batch": batch},
+        parameters={"steps": steps, "rounds": rounds, "batch": batch, "limit": limit},
         lineage=Lineage("drawn:uneven-pairs", code_version(), {"seed": 0}),
     ) as run:
         columns = ("strategy", "seconds", "memory", "loss", "tokens", "learning")

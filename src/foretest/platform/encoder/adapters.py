@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,12 +27,6 @@ class Adapted(nn.Module):
         low = functional.linear(functional.linear(features, self.down), self.up)
         return self.base(features) + self.scale * low
 
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """The base layer with the correction added to its weight: no cost when it is served."""
-        self.base.weight += self.scale * self.up @ self.down
-        return self.base.requires_grad_(True)
-
 
 def adapt(model: nn.Module, rank: int = 8, scale: float = 16.0) -> nn.Module:
     """Freeze `model` and put an adapter beside each linear layer of its blocks; in place."""
@@ -43,12 +36,3 @@ def adapt(model: nn.Module, rank: int = 8, scale: float = 16.0) -> nn.Module:
             if isinstance(layer, nn.Linear):
                 setattr(parent, name, Adapted(layer, rank, scale))
     return model
-
-
-def merge(model: nn.Module) -> nn.Module:
-    """Fold every adapter into the layer it stands beside; all parameters learn again; in place."""
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, Adapted):
-                setattr(parent, name, layer.merged())
-    return model.requires_grad_(True)

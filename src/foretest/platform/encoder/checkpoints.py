@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import torch
 import torch.distributed.checkpoint as sharded
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
@@ -49,15 +50,26 @@ class Progress:
 
 
 class Training:
-    """Model, optimiser and progress as one state, each worker holding its own share of it."""
+    """Model, optimiser and progress as one state, each worker holding its own share of it.
 
-    def __init__(self, model: nn.Module, optimiser: Optimizer, progress: Progress) -> None:
+    With fp16, the scale that its `scaler` has found is part of the state.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimiser: Optimizer,
+        progress: Progress,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
         self.model, self.optimiser, self.progress = model, optimiser, progress
+        self.scaler = scaler
 
     def state_dict(self) -> dict[str, Any]:
         model, optimiser = get_state_dict(self.model, self.optimiser)
         # One string: lists of numbers would be looked at one by one.
-        progress = json.dumps(asdict(self.progress))
+        scale = self.scaler.state_dict() if self.scaler else {}
+        progress = json.dumps({**asdict(self.progress), "scale": scale})
         return {"model": model, "optimiser": optimiser, "progress": progress}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -68,6 +80,8 @@ class Training:
             optim_state_dict=state["optimiser"],
         )
         self.progress.curve[:] = progress_of(state["progress"]).curve
+        if self.scaler and (scale := json.loads(state["progress"])["scale"]):
+            self.scaler.load_state_dict(scale)
 
 
 class Checkpoints(Protocol):

@@ -59,8 +59,6 @@ class Fitted(NamedTuple):
     model: CodeEncoder
     """Whole, on this process, ready to be used."""
     progress: Progress
-    checkpoint: str
-    """The address of the last checkpoint."""
 
 
 def fit(
@@ -99,7 +97,7 @@ def fit(
         with result.checkpoint.as_directory() as folder:
             model = CodeEncoder(config)
             progress = checkpoints.weights(model, Path(folder))
-        return Fitted(model.eval(), progress, f"{storage}/{Path(result.checkpoint.path).name}")
+        return Fitted(model.eval(), progress)
 
 
 def _run(task: dict[str, Any], workers: Workers, place: str, files: Any, name: str) -> Any:

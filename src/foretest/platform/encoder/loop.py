@@ -39,11 +39,11 @@ def train(
     shared = spread(model)
     learning = [weight for weight in shared.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=settings.rate, weight_decay=settings.decay)
-    training = Training(shared, optimiser, Progress())
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+    training = Training(shared, optimiser, Progress(), scaler)
     if checkpoints is not None:
         checkpoints.restore(training)
     progress = training.progress
-    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     batches = source.batches(settings.batch, settings.seed, start=progress.steps)
     while progress.steps < settings.steps:
         started = time.perf_counter()

@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foretest.changes.git import Repository
 from foretest.errors import BadModel, ExtraMissing
 from foretest.features.frame import Column, FeatureFrame
 from foretest.models.contract import Model
-from foretest.platform.encoder.hunks import hunk_texts, test_texts
-from foretest.platform.encoder.tokenizer import CodeTokenizer, Tokens
+from foretest.platform.encoder.tokenizer import Tokens
 
-FEATURE = "encoder"
 ROWS = 64
 """Sequences of like length that go through the encoder together."""
 
@@ -72,33 +69,6 @@ def likeness(hunks: Vectors, owners: NDArray[np.int64], tests: Vectors) -> Vecto
     each = hunks @ tests.T
     starts = np.flatnonzero(np.diff(owners, prepend=-1))
     return np.maximum.reduceat(each, starts, axis=0).astype(np.float32)
-
-
-def scores(
-    repo: Repository,
-    base: str,
-    head: str | None,
-    units: Sequence[str],
-    encoder: Encoder | None,
-    tokenizer: CodeTokenizer,
-    context: int,
-) -> Column:
-    """The likeness of a change and each unit, -1..1: float32[units].
-
-    NaN without an encoder, and where no hunk of a source file is in the change.
-    """
-    hunks = hunk_texts(repo.diff_bytes(base, head, context=3))
-    if encoder is None or not hunks or not units:
-        return np.full(len(units), np.nan, np.float32)
-    changes = encoder.vectors(tokenizer.changes(hunks, context))
-    tests = encoder.vectors(tokenizer.tests(test_texts(repo, head, units), context))
-    found: Column = likeness(changes, np.zeros(len(hunks), np.int64), tests)[0]
-    return found
-
-
-def with_feature(frame: FeatureFrame, column: Column) -> FeatureFrame:
-    """The frame with the encoder's column, for models that are fitted with it."""
-    return FeatureFrame(frame.size, {**frame.columns, FEATURE: column})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from torch import nn
 
 from foretest.errors import ClusterFailed
 from foretest.platform.encoder.adapters import adapt
-from foretest.platform.encoder.checkpoints import Folder, weights
+from foretest.platform.encoder.checkpoints import Folder, Training, weights
 from foretest.platform.encoder.config import LADDER, EncoderConfig, parameters
 from foretest.platform.encoder.costmodel import utilisation
 from foretest.platform.encoder.distributed import replicated, sharded
@@ -117,12 +117,11 @@ def run(task: Task) -> Outcome:
     torch.manual_seed(settings.seed)
     before = reset_peak(where)
     model = CodeEncoder(task.config)
-    checkpoints = Folder(task.folder) if not (strategy.change or strategy.sharding) else None
     if strategy.tunes:
         newest = Folder(task.folder).newest()
         assert newest is not None  # the baseline runs first
         weights(model, newest)
-        settings, checkpoints = replace(settings, seed=settings.seed + 1), None
+        settings = replace(settings, seed=settings.seed + 1)
         if strategy.tunes == "lora":
             adapt(model)
     spread: dict[str, Callable[[nn.Module], nn.Module]] = {"ddp": replicated, "fsdp": sharded}
@@ -131,14 +130,18 @@ def run(task: Task) -> Outcome:
         model,
         UnevenPairs(task.config),
         settings,
-        checkpoints=checkpoints,
         spread=spread.get(strategy.sharding, lambda model: model),
     )
+    memory = max(0.0, peak_memory(where) - before)
+    if not (strategy.change or strategy.sharding or strategy.tunes):
+        # After the measurement: no other strategy has to write its weights.
+        optimiser = torch.optim.AdamW(model.parameters())
+        Folder(task.folder).keep(Training(model, optimiser, progress))
     return Outcome(
         seconds=[step.seconds for step in progress.curve[WARM:]],
         loss=float(np.mean([step.loss for step in progress.curve[-LAST:]])),
         tokens=progress.tokens,
-        memory=max(0.0, peak_memory(where) - before),
+        memory=memory,
         learning=sum(w.numel() for w in model.parameters() if w.requires_grad),
     )
 
