@@ -279,6 +279,30 @@ def test_recipes_are_sound() -> None:
         read_recipes(names=["no-such"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b"\xff\xfe", b"one = 1", b"[one]\nlag = 2", b"[one]\nurl = 'u'\ncolour = 1", b"["],
+)
+def test_a_file_of_anything_else_is_no_crash(text: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "recipes.toml"
+    path.write_bytes(text)
+    with pytest.raises(BadConfiguration, match="holds no recipes"):
+        read_recipes(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"{}\n" * 99)[:-12], b"plain", gzip.compress(b'{"a":1}\n'), gzip.compress(b"[")],
+    ids=["cut off", "not gzip", "no case", "no JSON"],
+)
+def test_damaged_facts_are_named(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.jsonl.gz").write_bytes(content)
+    assert main(["platform", "corpus", "status", "--facts", str(tmp_path)]) == 2
+    assert "one.jsonl.gz cannot be read as facts" in capsys.readouterr().err
+
+
 def test_the_verb_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["platform", "corpus", "--until", "noon", "--names", "click"]) == 2
     assert "neither HH:MM" in capsys.readouterr().err

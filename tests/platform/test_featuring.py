@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from foretest.cli.main import main
 from foretest.errors import BadStore
 from foretest.features.catalogue import FEATURES
 from foretest.history.shelf import Shelf
@@ -70,6 +71,14 @@ def test_a_table_that_has_them_is_not_built_again(facts: Path, built: Path) -> N
     before = Shelf(built).version(TABLE)
     again = build_features(facts, built, cluster=False)
     assert (again.rows, again.changes, again.version) == (0, 0, before)
+
+
+def test_a_repository_without_facts_is_named(
+    facts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--facts", str(facts), "--out", str(tmp_path / "out"), "--names", "nosuch", "--here"]
+    assert main(["platform", "features", *options]) == 2
+    assert "No facts of nosuch" in capsys.readouterr().err
 
 
 def test_other_facts_are_another_edition(facts: Path, tmp_path: Path) -> None:

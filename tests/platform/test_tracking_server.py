@@ -67,6 +67,19 @@ def test_a_server_that_cannot_start_says_why(
         pass
 
 
+def test_a_taken_port_is_said_and_the_log_of_who_has_it_stays(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("of the other")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = int(other.getsockname()[1])
+        with (
+            pytest.raises(TrackingFailed, match=f"listen on 127.0.0.1:{port}"),
+            tracking_server("sqlite:///x", str(tmp_path), log, port=port),
+        ):
+            pass
+    assert log.read_text() == "of the other"
+
+
 def test_postgresql_and_s3_and_a_server_that_dies_in_the_middle_of_a_run(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

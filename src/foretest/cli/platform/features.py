@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from foretest.cli.platform.train import named
+
 if TYPE_CHECKING:
     from foretest.platform.featuring import Part
 
@@ -26,10 +28,10 @@ Examples:
               help="Folder of kept facts, such as proof/cases.")  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False),
               help="Folder of the Delta table `features`.")  # fmt: skip
-@click.option("--names", default="", metavar="A,B", help="These repositories alone.")
+@click.option("--names", metavar="A,B", help="These repositories alone.")
 @click.option("--address", help="A Ray cluster to join (default: a local one, for this call).")
 @click.option("--here", is_flag=True, help="In this process, without Ray: the same rows.")
-def command(facts: Path, out: Path, names: str, address: str | None, here: bool) -> None:
+def command(facts: Path, out: Path, names: str | None, address: str | None, here: bool) -> None:
     """Build the features of every test for every kept change, as of the moment before it.
 
     A row a change and test, with its outcome; repositories are tasks of Ray Data. What the table
@@ -40,7 +42,7 @@ def command(facts: Path, out: Path, names: str, address: str | None, here: bool)
     def told(part: Part, rows: int) -> None:
         click.echo(f"{part.name}, {part.kind}: {rows:,} rows", err=True)
 
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    wanted = named(facts, names)
     built = build_features(facts, out, names=wanted, cluster=not here, address=address, told=told)
     click.echo(
         f"edition {built.edition}, version {built.version}: {built.rows:,} new rows of "

@@ -117,7 +117,7 @@ def named(facts: Path, names: str | None) -> list[str]:
     from foretest.errors import BadConfiguration
     from foretest.platform.corpus.facts import names_in
 
-    wanted = [name for name in (names or "").split(",") if name]
+    wanted = [name.strip() for name in (names or "").split(",") if name.strip()]
     known = names_in(facts, wanted)
     if missing := sorted(set(wanted) - set(known)):
         raise BadConfiguration(

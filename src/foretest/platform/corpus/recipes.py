@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from foretest.errors import BadConfiguration
 
@@ -38,17 +39,24 @@ class Recipe:
 def read_recipes(path: Path | None = None, names: Sequence[str] = ()) -> list[Recipe]:
     """The recipes of a file, of those named if any are; without a file, those foretest ships.
 
-    Raises BadConfiguration where a name has no recipe.
+    Raises BadConfiguration where a name has no recipe, and for a file of anything else.
     """
     shipped = files("foretest.platform.corpus") / "repositories.toml"
-    tables = tomllib.loads((path or shipped).read_text(encoding="utf-8"))
-    if unknown := set(names) - tables.keys():
+    try:
+        tables = tomllib.loads((path or shipped).read_text(encoding="utf-8"))
+        known = {name: _recipe(name, table) for name, table in tables.items()}
+    except (OSError, AttributeError, TypeError, ValueError) as error:
+        raise BadConfiguration(
+            f"{path} holds no recipes ({error}).",
+            "A recipe is a table of its own: url, commit, licence; see docs/corpus.md.",
+        ) from error
+    if unknown := set(names) - known.keys():
         raise BadConfiguration(
             f"No recipe for {', '.join(sorted(unknown))}.",
-            f"Known: {', '.join(tables)}.",
+            f"Known: {', '.join(known)}.",
         )
-    return [
-        Recipe(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})  # type: ignore[arg-type]
-        for name, table in tables.items()
-        if not names or name in names
-    ]
+    return [recipe for name, recipe in known.items() if not names or name in names]
+
+
+def _recipe(name: str, table: Mapping[str, Any]) -> Recipe:
+    return Recipe(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ def tracking_server(
     """
     if find_spec("mlflow") is None:  # it is the child that imports it
         mlflow()
+    _free(host, port)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as lines:
         server = subprocess.Popen(
@@ -73,7 +75,7 @@ def tracking_server(
 def serve(
     backend: str, artifacts: str, log: Path, *, host: str, port: int, ready: Callable[[str], None]
 ) -> int:
-    """Run a server until it ends, or SIGINT or SIGTERM ends it; its exit status, 0 if told to end.
+    """Run a server until SIGINT or SIGTERM ends it: 0. One that ends by itself has failed: not 0.
 
     `ready` is called with the address once it answers.
     """
@@ -86,11 +88,25 @@ def serve(
         running = tracking_server(backend, artifacts, log, host=host, port=port)
         with running as (address, server):
             ready(address)
-            return server.wait()
+            return server.wait() or 1
     except KeyboardInterrupt:
         return 0
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _free(host: str, port: int) -> None:
+    """Raise TrackingFailed for a taken port: whoever has it would be asked whether we are up."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself does
+            tried.bind(place)
+    except OSError as error:
+        raise TrackingFailed(
+            f"Nobody can listen on {host}:{port}: {error.strerror or error}.",
+            "If a server runs there, use that one; else name another by --host, --port.",
+        ) from error
 
 
 def _wait(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
