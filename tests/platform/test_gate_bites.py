@@ -18,6 +18,7 @@ from foretest.platform.gate import cost, domain, slices
 from foretest.platform.gate.behaviour import FRESH, PROSE
 from foretest.platform.gate.exam import CANDIDATE, FORMULA, Candidate, Exam, Limits
 from foretest.platform.gate.examine import examined
+from foretest.platform.gate.templates import holds
 from foretest.platform.gate.verdict import Check
 from foretest.platform.training.trained import promising
 from foretest.records import MODULE_LEVEL, FileStatus, Symbol, Why
@@ -64,6 +65,15 @@ def test_a_sound_candidate_fails_nothing(sound, facts):
     verdict = examined(Exam(sound, Candidate(Formula()), facts, LIMITS))
     assert [check for check in verdict.checks if check.stops] == []
     assert verdict.passed
+
+
+def test_on_few_changes_a_template_is_unknown_unless_it_surely_does_not_hold(sound, facts):
+    exam = Exam(sound, Candidate(Formula()), facts, replace(LIMITS, holds=0.9))
+    few = holds(exam, "all", lambda _: True)
+    assert (few.passed, few.essential) == (None, False)
+    assert few.why.startswith("6 changes are too few")
+    assert holds(exam, "none", lambda _: False).passed is False
+    assert holds(exam, "enough", lambda _: True, 0.6).passed
 
 
 # --- candidates that behave in one way only ---
