@@ -29,8 +29,11 @@ def test_one_worker_tells_nobody(way):
 
 
 def test_an_all_reduce_sends_what_a_ring_sends():
-    """2 (n-1)/n of 4 MB at 1 GB/s in 2 (n-1) rounds, and the embeddings, there and back."""
-    vectors = 2 * (3 / 4 * 4096 * 4 / 1e9 + 3 * 1e-4)
+    """2 (n-1)/n of 4 MB at 1 GB/s in 2 (n-1) rounds.
+
+    Changes' and tests' vectors beside: gathered in n-1 rounds, and their slopes in 2 (n-1) back.
+    """
+    vectors = 3 * 3 / 4 * 4096 * 4 / 1e9 + 6 * 3 * 1e-4
     gradients = 2 * 3 / 4 * 4e6 / 1e9 + 6 * 1e-4
     assert step_seconds(LOAD, LINK, 4, "ddp") == pytest.approx(0.1 + 0.25 + vectors + gradients)
 
@@ -45,7 +48,7 @@ def test_fsdp_tells_half_as_much_again_and_nothing_is_free(workers, bandwidth, l
     ddp, fsdp = (step_seconds(LOAD, link, workers, way) for way in ("ddp", "fsdp"))
     assert fsdp >= ddp >= LOAD.fixed + LOAD.seconds / workers
     quick = Link(bandwidth, 0.0)
-    bare = LOAD.fixed + LOAD.seconds / workers + 2 * quick.half_ring(LOAD.vectors * 4, workers)
+    bare = LOAD.fixed + LOAD.seconds / workers + 3 * quick.half_ring(LOAD.vectors * 4, workers)
     told = [step_seconds(LOAD, quick, workers, way) - bare for way in ("ddp", "fsdp")]
     assert told[1] == pytest.approx(1.5 * told[0], rel=1e-3, abs=1e-9)
 

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is missing: pip install 'fore
 from click.testing import CliRunner  # noqa: E402
 
 from foretest.cli.platform.scaling import command  # noqa: E402
+from foretest.errors import BadConfiguration  # noqa: E402
 from foretest.platform.encoder import scaling  # noqa: E402
 from foretest.platform.encoder.config import EncoderConfig  # noqa: E402
 from foretest.platform.encoder.tables import scaling_chart  # noqa: E402
@@ -50,6 +51,24 @@ def test_each_way_reaches_the_goal_by_the_same_steps(measured):
     assert found["constants"]["bandwidth"] > 0
     assert "off by" in output
     assert (folder / "plot.svg").read_text().startswith("<svg")
+
+
+def test_predictions_are_made_anew_from_what_was_measured(measured, tmp_path):
+    _, found, _ = measured
+    older = {**found, "predicted": [], "back_test": []}
+    (tmp_path / "older.json").write_text(json.dumps({**older, "size": "small"}))
+    asked = ["--measured", str(tmp_path / "older.json"), "--out", str(tmp_path / "new.json")]
+    result = CliRunner().invoke(command, asked, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    new = json.loads((tmp_path / "new.json").read_text())
+    assert new["measured"] == found["measured"]
+    assert new["command"] == found["command"]
+    assert new["predicted"] == found["predicted"]
+    assert new["back_test"][0]["measured"] == found["back_test"][0]["measured"]
+    for nothing in ("{}", "[]", "no JSON"):
+        (tmp_path / "none.json").write_text(nothing)
+        result = CliRunner().invoke(command, ["--measured", str(tmp_path / "none.json")])
+        assert isinstance(result.exception, BadConfiguration)
 
 
 def test_predictions_are_said_and_drawn_apart(measured):

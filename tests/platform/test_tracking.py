@@ -281,6 +281,19 @@ def test_lineage_names_data_by_content_and_code_by_commit(tmp_path: Path) -> Non
         lineage(tmp_path / "none", 0)
 
 
+def test_the_data_of_a_training_are_the_files_in_its_folders_too(tmp_path):
+    folder = tmp_path / "pairs"
+    (folder / "undone").mkdir(parents=True)
+    (folder / "tokenizer.json").write_text("{}")
+    seen = set()
+    for text in ("one", "other"):
+        (folder / "undone" / "shop.npz").write_text(text)
+        seen.add(lineage(folder, 0).data_version)
+    (folder / "undone").rename(folder / "cochanges")
+    seen.add(lineage(folder, 0).data_version)
+    assert len(seen) == 3
+
+
 def test_nothing_is_asked_of_a_run_that_is_not_kept() -> None:
     run = Run(None)
     run.tags({"a": "b"})

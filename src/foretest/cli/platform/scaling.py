@@ -16,6 +16,7 @@ from foretest.cli.platform.tracking import tracker_at, tracking_option
 Examples:
   foretest platform scaling
   foretest platform scaling --size base --batch 512 --rounds 5      on two GPUs
+  foretest platform scaling --measured scaling.json --plot scaling.svg
 """,
 )
 @click.option("--size", type=click.Choice(["tiny", "small", "base", "large"]), default="tiny",
@@ -28,6 +29,8 @@ Examples:
               help="Pairs a step, over all workers.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True,
               help="Times that each way is run, in turns.")  # fmt: skip
+@click.option("--measured", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="Measure nothing: predict anew from what an earlier --out kept.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Keep it as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False),
               help="Draw it: a name that ends in .svg or .png.")  # fmt: skip
@@ -38,6 +41,7 @@ def command(
     steps: int,
     batch: int,
     rounds: int,
+    measured: Path | None,
     out: Path | None,
     plot: Path | None,
     tracking: str | None,
@@ -48,21 +52,29 @@ def command(
     whose constants are measured on one worker and on bare exchanges, is held against the two
     workers' time; by published figures it then predicts 1 to 8 GPUs on Chameleon's nodes.
     """
-    from foretest.platform.encoder.scaling import measure
+    from foretest.platform.encoder.scaling import measure, predicted
     from foretest.platform.encoder.settings import Settings
-    from foretest.platform.encoder.tables import draw, keep, scaling_chart, scaling_table
+    from foretest.platform.encoder.tables import draw, keep, kept, scaling_chart, scaling_table
     from foretest.platform.tracking.lineage import Lineage, code_version
 
     settings = Settings(steps, batch, warm_up=max(1, steps // 10))
-    found = measure(size, settings, goal, rounds, lambda line: click.echo(line, err=True))
-    asked = f"--size {size} --goal {goal} --steps {steps} --batch {batch} --rounds {rounds}"
-    found = {"command": f"foretest platform scaling {asked}", **found}
+    if measured is None:
+        asked = f"--size {size} --goal {goal} --steps {steps} --batch {batch} --rounds {rounds}"
+        found = {
+            "command": f"foretest platform scaling {asked}",
+            **measure(size, settings, goal, rounds, lambda line: click.echo(line, err=True)),
+        }
+    else:
+        found = kept(measured)
+    found = predicted(found)
     for line in scaling_table(found):
         click.echo(line)
     if out is not None:
         keep(found, out)
     if plot is not None:
         draw(found, plot)
+    if measured is not None:
+        return
     with tracker_at(tracking).run(
         "scaling",
         size,

@@ -3,7 +3,8 @@
 Ring collectives (Patarasuk and Yuan, 2009): an all-reduce of b bytes sends 2 (n-1)/n b over each
 link in 2 (n-1) rounds, an all-gather or a reduce-scatter half of that. DDP reduces all gradients
 once a step; FSDP gathers all weights before the forward and again before the backward pass, and
-reduces gradients to shares (Zhao et al., 2023).
+reduces gradients to shares (Zhao et al., 2023). Changes' and tests' vectors are each gathered, and
+their slopes come back by an all-reduce.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ BYTES = 4
 """A weight and a gradient travel in float32: reduced precision is the computation's alone."""
 PARTS_OF_FSDP = 3
 """Collectives a step and layer: gathered forward, gathered backward, scattered."""
+SIDES = 2
+"""Changes and tests, whose vectors are told apart from each other."""
+PARTS_OF_VECTORS = 3
+"""Half rings a step and side: gathered, and two of the all-reduce that brings the slopes back."""
 UTILISATION = (0.25, 0.35, 0.5)
 """Share of the peak that training a transformer reaches, by published runs: low, middle, high."""
 
@@ -53,8 +58,8 @@ class Load:
 def step_seconds(load: Load, link: Link, workers: int, sharding: str) -> float:
     """Seconds of one step, nothing of the exchange hidden behind computation."""
     computing = load.fixed + load.seconds / workers
-    # Embeddings are gathered, and their slopes come back the same way.
-    telling = 2 * link.half_ring(load.vectors * BYTES, workers)
+    side = link.half_ring(load.vectors * BYTES / SIDES, workers)
+    telling = SIDES * PARTS_OF_VECTORS * side
     if sharding == "ddp":
         return computing + telling + 2 * link.half_ring(load.weights * BYTES, workers)
     groups = load.layers + 1  # each block, and the rest

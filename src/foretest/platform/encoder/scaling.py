@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
@@ -12,10 +12,13 @@ import numpy as np
 import torch
 from torch import distributed as dist
 
+from foretest.errors import BadConfiguration
 from foretest.platform.encoder.config import LADDER, EncoderConfig, parameters
 from foretest.platform.encoder.costmodel import (
     CHAMELEON,
+    SIDES,
     UTILISATION,
+    Link,
     Load,
     fitted,
     load_of,
@@ -81,11 +84,7 @@ def reached(losses: Sequence[float], goal: float) -> int | None:
 def measure(
     size: str, settings: Settings, goal: float, rounds: int, say: Callable[[str], object]
 ) -> dict[str, Any]:
-    """Train in each of `WAYS`, in turns, then predict the two workers from what one did.
-
-    The prediction knows one worker's steps at the whole and at half the batch, and all-reduces
-    between two processes; nothing of a training by two.
-    """
+    """Train in each of `WAYS`, in turns, and find the cost model's constants: see `predicted`."""
     config = LADDER[size]
     found: dict[str, list[dict[str, Any]]] = {way: [] for way, _ in WAYS}
     halves, exchanged, load = [], [], []
@@ -98,16 +97,10 @@ def measure(
         halves.append(_median(spawned(run, Task(config, half, "one"))[0]))
         exchanged.append(spawned(exchange, SIZES, 2)[0])
         load.append(os.getloadavg()[0])
-    seconds = {way: float(np.median([r["step"] for r in runs])) for way, runs in found.items()}
+    seconds = _step(found["one"])
     link = fitted(SIZES, np.median(exchanged, axis=0).tolist(), 2)
-    shared = max(0.0, 2 * (seconds["one"] - float(np.median(halves))))
-    work = Load(
-        parameters(config),
-        config.layers,
-        2 * settings.batch * config.out,
-        min(shared, seconds["one"]),
-        max(0.0, seconds["one"] - shared),
-    )
+    shared = max(0.0, 2 * (seconds - float(np.median(halves))))
+    shared = min(shared, seconds)
     return {
         "size": size,
         "parameters": parameters(config),
@@ -117,18 +110,39 @@ def measure(
         "rounds": rounds,
         "load": load,
         "measured": [{"way": way, "workers": workers, "runs": found[way]} for way, workers in WAYS],
-        "constants": {**asdict(link), "shared": work.seconds, "each": work.fixed},
-        "back_test": [
-            {
-                "way": way,
-                "predicted": (predicted := step_seconds(work, link, 2, way)),
-                "measured": seconds[way],
-                "off": predicted / seconds[way] - 1,
-            }
-            for way in ("ddp", "fsdp")
-        ],
-        "back_test_steps": next((r["steps"] for r in found["one"] if r["steps"]), None),
-        "predicted": list(predictions()),
+        "constants": {**asdict(link), "shared": shared, "each": seconds - shared},
+    }
+
+
+def predicted(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What `measure` found, with what the cost model says of it and of GPUs.
+
+    It knows one worker's steps at the whole and at half the batch, and all-reduces between two
+    processes; nothing of a training by two. Raises BadConfiguration where nothing was measured.
+    """
+    try:
+        config, known = LADDER[found["size"]], found["constants"]
+        runs = {row["way"]: row["runs"] for row in found["measured"]}
+        vectors = SIDES * found["batch"] * config.out
+        work = Load(found["parameters"], config.layers, vectors, known["shared"], known["each"])
+        link = Link(known["bandwidth"], known["latency"])
+        back_test = []
+        for way in ("ddp", "fsdp"):
+            step, own = step_seconds(work, link, 2, way), _step(runs[way])
+            back_test.append(
+                {"way": way, "predicted": step, "measured": own, "off": step / own - 1}
+            )
+        steps = next((run["steps"] for run in runs["one"] if run["steps"]), None)
+    except (KeyError, TypeError) as error:
+        raise BadConfiguration(
+            "This is nothing that was measured of scaling.",
+            "Name what `foretest platform scaling --out FILE` kept, or measure again.",
+        ) from error
+    return {
+        **found,
+        "back_test": back_test,
+        "back_test_steps": steps,
+        "predicted": predictions(),
     }
 
 
@@ -171,6 +185,11 @@ def _run_of(curves: Sequence[Sequence[tuple[float, float]]], goal: float) -> dic
         "step": _median(curves[0]),
         "loss": float(np.mean(losses[-SMOOTH:])),
     }
+
+
+def _step(runs: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds of a step over several trainings: their median."""
+    return float(np.median([run["step"] for run in runs]))
 
 
 def _median(curve: Sequence[tuple[float, float]]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 
 from foretest.durable import atomic_write, write_text
+from foretest.errors import BadConfiguration
 from foretest.report.charts import DASHES, PALETTE
 
 Found = dict[str, Any]
@@ -19,6 +20,17 @@ NAMES = {"one": "one worker", "ddp": "DDP", "fsdp": "FSDP"}
 def keep(found: Found, out: Path) -> None:
     """Write what was measured as JSON."""
     write_text(out, json.dumps(found, indent=1) + "\n")
+
+
+def kept(path: Path) -> Found:
+    """What `keep` wrote; raises BadConfiguration for anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadConfiguration(
+            f"{path} cannot be read as JSON.", "Name a file that an --out wrote."
+        ) from error
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def strategies_table(found: Found) -> Iterator[str]:

@@ -18,7 +18,7 @@ class Lineage:
     """Enough to run a training again."""
 
     data_version: str
-    """`facts:<digest>` of a folder of facts, or `lake:<version>`."""
+    """`facts:<digest>` of a folder of facts or pairs, or `lake:<version>`."""
     code_version: str
     """The commit of foretest itself, `+<digest>` where something was not committed, else the
     version that is installed."""
@@ -39,13 +39,14 @@ def lineage(data: Path | Lake, seed: int | Mapping[str, int]) -> Lineage:
 
 
 def digest_of(folder: Path) -> str:
-    """A digest over the names and contents of the files in a folder, wherever it lies."""
-    files = sorted(path for path in folder.glob("*") if path.is_file())
+    """A digest over the names and contents of all files below a folder, wherever it lies."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
         raise BadStore(f"{folder} holds no facts.", "Name a folder such as proof/cases.")
     whole = hashlib.sha256()
     for path in files:
-        whole.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        name = path.relative_to(folder).as_posix()
+        whole.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return whole.hexdigest()[:16]
 
 
