@@ -14,13 +14,15 @@ from foretest.models.formula import Formula
 from foretest.models.ranker import Ranker
 from foretest.platform.corpus.facts import names_in
 from foretest.platform.gate.exam import Candidate
+from foretest.platform.gate.promise import cases_of
 from foretest.platform.gate.verdict import Check, Verdict
 from foretest.platform.tracking.runs import open_tracker
-from foretest.platform.training import retraining
+from foretest.platform.training import retraining, trained
 from foretest.platform.training.release import BUNDLE, champion_of, read, written
 from foretest.platform.training.retraining import later_than, retrain, until_of
 from foretest.platform.training.trained import UNTIL, lessons, train
 from foretest.replay.intervals import Interval
+from foretest.training.continuing import continued
 from foretest.training.fit import Recipe
 
 # Its OpenMP runtime is a part of the system that slim images lack.
@@ -76,6 +78,55 @@ def test_a_challenger_goes_on_from_the_champion_and_saw_nothing_of_the_window(fa
     assert done.sentence.startswith("The champion stays. On 6 later faulty changes")
 
 
+def test_what_a_warm_start_calibrates_on_was_never_seen(facts, champion, monkeypatch):
+    began = []
+
+    def recorded(ranker, examples, recipe):
+        began.append((ranker, {e.repository for e in examples}))
+        return continued(ranker, examples, recipe)
+
+    monkeypatch.setattr(trained, "continued", recorded)
+    names = names_in(facts)
+    made = train(lessons(facts, names), QUICK, start=champion, stand_ins=False)
+    (whole, all_of_them), *folds = began
+    assert (whole, all_of_them) == (champion.model, {*names})
+    held = {name: start for start, known in folds for name in {*names} - known}
+    assert held == dict(champion.stand_ins)
+    assert made.candidate.model.calibration != champion.model.calibration
+    # Without stand-ins nothing is left that can be held out: what was known of scores stays.
+    alone = replace(champion, stand_ins={})
+    kept = train(lessons(facts, names), QUICK, start=alone, stand_ins=False).candidate.model
+    assert kept.calibration == champion.model.calibration
+
+
+def test_a_pooled_promise_is_of_who_never_saw_the_repository(champion):
+    later = replace(champion, in_time=True)
+    name = SMALL.format(0)
+    assert later.judged_by(name) == champion.model
+    assert later.without(name) == champion.stand_ins[name]
+    assert not cases_of(replace(later, stand_ins={}), corpus(3))
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_challenger_that_lost_is_known_by_its_run(facts, tmp_path, champion, capsys):
+    mlflow = pytest.importorskip(
+        "mlflow", reason="MLflow is not installed: pip install 'foretest[platform]'"
+    )
+    verdict = Verdict("ranker", "formula", (Check("a", True, "-", "-"),), 1, 1)
+    written(champion, verdict, (), tmp_path / "serving")
+    address = f"sqlite:///{tmp_path / 'runs.db'}"
+    options = ["--facts", str(facts), "--tracking", address, "--out", str(tmp_path / "out")]
+    assert main(["platform", "retrain", *options, "--champion", str(tmp_path / "serving")]) == 0
+    sentence = capsys.readouterr().out.strip()
+    assert sentence.startswith("The champion stays.")
+    client = mlflow.MlflowClient(address)
+    experiment = client.get_experiment_by_name("retraining").experiment_id
+    (run,) = client.search_runs([experiment])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["outcome"] == sentence
+    assert "window/champion first failure" in run.data.metrics
+
+
 def test_a_fresh_challenger_is_fitted_on_all_before_the_window(facts, champion):
     done = retrain(facts, names_in(facts), champion, recipe=QUICK, warm=False)
     fitted = {e.case_id for part in done.challenger.pool.real.values() for e in part}
@@ -115,6 +166,9 @@ def test_a_challenger_that_wins_passes_the_gate_before_it_serves(
     status = main(["platform", "retrain", *options])
     told = capsys.readouterr().out
     assert told.startswith("The challenger wins.")
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "later ones than all that it was fitted on" in card
+    assert "none of which the scoring model saw" not in card
     gate = json.loads((tmp_path / "out" / "gate.json").read_text())
     # Six changes are too few for the promise or an interval: what is unknown stops a candidate.
     assert gate["changes"] == 6

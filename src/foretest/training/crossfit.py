@@ -37,6 +37,7 @@ class Scorer(Protocol):
 
 
 Fitted = TypeVar("Fitted", bound=Scorer)
+Fitter = Callable[[Sequence[Example]], Fitted]
 
 
 def fit_calibrated(
@@ -55,29 +56,33 @@ def fit_calibrated(
 
 def calibrated(
     examples: ByRepository,
-    fitter: Callable[[Sequence[Example]], Fitted],
+    fitter: Fitter[Fitted],
     extra: ByRepository | None = None,
+    folds: Iterable[tuple[Sequence[str], Fitter[Fitted]]] | None = None,
 ) -> Fitted:
     """What `fitter` makes of all repositories, calibrated on scores of repositories left out.
 
-    `extra` are augmented examples: they are fitted on, never calibrated on. With a single
-    repository nothing can be left out: the raw score then stays as it is.
+    `extra` are augmented examples: they are fitted on, never calibrated on. `folds` are
+    repositories that are left out together, each with what then fits the others (None: a quarter
+    each, by `fitter`). Where nothing can be left out the raw score stays as it is.
     """
     names = sorted(examples)
     extra = extra or {}
     whole = fitter(_pooled(examples, extra, names))
-    if len(names) < 2:
-        return whole
+    if folds is None:
+        parts = min(FOLDS, len(names)) if len(names) > 1 else 0
+        folds = [(names[number::FOLDS], fitter) for number in range(parts)]
     scored: list[tuple[Floats, Floats, Floats]] = []
-    for number in range(min(FOLDS, len(names))):
-        held = names[number::FOLDS]
+    for held, fit_others in folds:
         others = [name for name in names if name not in held]
-        model = fitter(_pooled(examples, extra, others))
+        model = fit_others(_pooled(examples, extra, others))
         scored.extend(
             (model.raw(example.frame), example.failed.astype(np.float64), example.stands_for)
             for name in held
             for example in examples[name]
         )
+    if not scored:
+        return whole
     raw, failed, weights = (np.concatenate(column) for column in zip(*scored, strict=True))
     made: Fitted = replace(whole, calibration=calibration_of(raw, failed, weights))  # type: ignore[type-var]
     return made

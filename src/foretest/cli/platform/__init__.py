@@ -16,6 +16,7 @@ VERBS: tuple[str, ...] = (
     "tune",
     "train",
     "retrain",
+    "promote",
     "gate",
 )
 

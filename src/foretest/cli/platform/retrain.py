@@ -52,7 +52,7 @@ def command(
     from foretest.platform.tracking.lineage import lineage
     from foretest.platform.training.producing import Where, produce
     from foretest.platform.training.release import champion_of, read
-    from foretest.platform.training.retraining import in_time, retrain
+    from foretest.platform.training.retraining import in_time, retrain, tell
     from foretest.training.continuing import MORE
     from foretest.training.fit import Recipe
 
@@ -63,10 +63,15 @@ def command(
     usual = Recipe(seed=seed)
     warm = not fresh and not isinstance(champion.model, Formula)
     recipe = replace(usual, rounds=MORE) if warm else usual
-    with Screen() as screen:
+    parameters = {"warm": warm, "repositories": ",".join(known), "recipe": asdict(recipe)}
+    with (
+        Screen() as screen,
+        tracker.run("retraining", "ranker", parameters=parameters, lineage=origin) as run,
+    ):
         done = retrain(
             facts, known, champion, recipe=recipe, origin=origin, warm=warm, progress=screen
         )
+        tell(run, done)
         click.echo(done.sentence)
         if done.challenger is None or not done.won:
             return 0
@@ -75,9 +80,8 @@ def command(
             done.window,
             replace(champion, in_time=True),
             Where(tracker, out, registry),
-            experiment="retraining",
-            parameters={"warm": warm, "repositories": ",".join(known), "recipe": asdict(recipe)},
-            origin=origin,
+            run,
+            data=origin.data_version,
             progress=screen,
         )
     return told(produced)

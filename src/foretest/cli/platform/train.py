@@ -74,23 +74,30 @@ def command(
     from foretest.platform.tracking.lineage import lineage
     from foretest.platform.training.producing import Where, produce
     from foretest.platform.training.release import champion_of, read
-    from foretest.platform.training.trained import everyday, lessons, train
+    from foretest.platform.training.trained import everyday, going_on, lessons, train
     from foretest.training.continuing import MORE
     from foretest.training.fit import Recipe
 
     known = named(facts, names)
     tracker = tracker_at(tracking)
+    # All that can be refused is asked for before hours are spent on a fit.
+    champion = champion_of(tracker, registry)
     begin = read(start) if start else None
     origin = lineage(facts, seed)
     usual = Recipe(seed=seed)
     recipe = replace(usual, rounds=rounds or (MORE if begin else usual.rounds))
+    if begin is not None:
+        going_on(begin, recipe)
     parameters = {
         "repositories": ",".join(known),
         "warm start": str(start or ""),
         "augment": augment,
         "recipe": asdict(recipe),
     }
-    with Screen() as screen:
+    with (
+        Screen() as screen,
+        tracker.run("ranker", "ranker", parameters=parameters, lineage=origin) as run,
+    ):
         made = train(
             lessons(facts, known),
             recipe,
@@ -102,11 +109,10 @@ def command(
         produced = produce(
             made,
             everyday(facts, known),
-            champion_of(tracker, registry),
+            champion,
             Where(tracker, out, registry),
-            experiment="ranker",
-            parameters=parameters,
-            origin=origin,
+            run,
+            data=origin.data_version,
             progress=screen,
         )
     return told(produced)

@@ -59,4 +59,5 @@ def read_recipes(path: Path | None = None, names: Sequence[str] = ()) -> list[Re
 
 
 def _recipe(name: str, table: Mapping[str, Any]) -> Recipe:
-    return Recipe(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    return Recipe(name, **values)

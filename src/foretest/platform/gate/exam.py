@@ -49,8 +49,10 @@ class Candidate:
 
     def judged_by(self, repository: str) -> Model | None:
         """The model that says how this one does on what it never saw; None: none can."""
-        if self.in_time:
-            return self.model
+        return self.model if self.in_time else self.without(repository)
+
+    def without(self, repository: str) -> Model | None:
+        """The model, or its stand-in, that never saw anything of a repository; None: none did."""
         if repository in self.stand_ins:
             return self.stand_ins[repository]
         return None if repository in self.fitted_on else self.model

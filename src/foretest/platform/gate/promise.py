@@ -53,10 +53,13 @@ def _check(exam: Exam, level: float, cases: Cases) -> Check:
 
 
 def cases_of(candidate: Candidate, facts: Sequence[Taught]) -> dict[str, tuple[Case, ...]]:
-    """What catches each faulty change, by repository, scored by a model that never saw it."""
+    """What catches each faulty change, by repository, scored by a model that never saw it.
+
+    Not even what came earlier: what is pooled is stated for repositories that nobody knows.
+    """
     found = {}
     for lesson, age in facts:
-        model = candidate.judged_by(lesson.repository)
+        model = candidate.without(lesson.repository)
         if model is None:
             continue
         scored = scores_of(lesson.trials, lesson.store, model, age, candidate.rules)

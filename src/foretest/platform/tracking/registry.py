@@ -163,7 +163,8 @@ def _asked(tracker: Tracker) -> Iterator[Any]:
     """MLflow's client; what it raises inside is TrackingFailed."""
     if tracker.address is None:
         raise TrackingFailed(
-            "There is no registry without a tracking server.", "Name one by --tracking."
+            "There is no registry without a tracking server.",
+            "Name one by --tracking. In a folder of models the newest serves."
         )
     client = client_of(tracker.address)
     try:

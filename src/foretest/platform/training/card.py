@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from foretest.models.contract import Model, identity
+from foretest.models.contract import identity
+from foretest.platform.gate.exam import Candidate
 from foretest.platform.gate.verdict import Verdict
 from foretest.replay.metrics import SHARES
 from foretest.replay.table import Line
@@ -36,6 +37,9 @@ ETHICS = (
     "nobody's part of the code is systematically tested less. Slices too small are named unknown.",
     "It must not be used to judge people by the faults that it expects in their changes.",
 )
+UNSEEN = "none of which the scoring model saw before"
+IN_TIME = "later ones than all that it was fitted on, most of them of the same repositories"
+"""On what a model was judged."""
 LICENCE = (
     "Apache-2.0, as foretest itself. Facts of public repositories were fitted on (names of tests "
     "and symbols, counts of words, outcomes), none of their code is in the model."
@@ -43,16 +47,12 @@ LICENCE = (
 
 
 def card(
-    model: Model,
-    verdict: Verdict,
-    lines: Sequence[Line],
-    promise: Calibration | None,
-    made: datetime | None = None,
+    candidate: Candidate, verdict: Verdict, lines: Sequence[Line], made: datetime | None = None
 ) -> dict[str, Any]:
     """All that a card says, as JSON. `lines` are the replay's table, slice by slice."""
-    lineage: Mapping[str, Any] = getattr(model, "lineage", {})
+    lineage: Mapping[str, Any] = getattr(candidate.model, "lineage", {})
     return {
-        "model": identity(model),
+        "model": identity(candidate.model),
         "made": (made or datetime.now(UTC)).isoformat(timespec="seconds"),
         "what": _what(lineage),
         "use": USE,
@@ -66,7 +66,8 @@ def card(
         "code": lineage.get("code", "unknown"),
         "recipe": lineage.get("recipe", {}),
         "metrics": [_metrics(line) for line in lines],
-        "promise": _promised(promise),
+        "promise": _promised(candidate.promise),
+        "judged": IN_TIME if candidate.in_time else UNSEEN,
         "gate": verdict.to_json(),
         "limits": list(LIMITS),
         "ethics": list(ETHICS),
@@ -88,7 +89,7 @@ def as_markdown(told: Mapping[str, Any]) -> str:
             f"{told['what']} Made {told['made'][:10]} by foretest {_short(told['code'])}. "
             f"The gate: **{'passed' if gate['passed'] else 'not passed'}**, held against "
             f"{gate['rival']} on {gate['changes']:,} faulty changes of {gate['repositories']:,} "
-            "repositories, none of which the scoring model saw before.",
+            f"repositories, {told['judged']}.",
             "",
             "## Use",
             "",

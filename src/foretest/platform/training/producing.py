@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foretest.platform.gate.exam import CANDIDATE, Candidate, Limits
 from foretest.platform.gate.examine import exam_of, examined
@@ -18,7 +18,6 @@ from foretest.training.pool import Taught
 if TYPE_CHECKING:
     import altair
 
-    from foretest.platform.tracking.lineage import Lineage
     from foretest.platform.tracking.runs import Run, Tracker
 
 Progress = Callable[..., None]
@@ -48,39 +47,38 @@ def produce(
     facts: Iterable[Taught],
     champion: Candidate | None,
     where: Where,
+    run: Run,
     *,
-    experiment: str,
-    parameters: Mapping[str, Any],
-    origin: Lineage,
+    data: str,
     limits: Limits | None = None,
     progress: Progress = lambda *_: None,
 ) -> Produced:
     """Give a training its promise, examine it on `facts`, register what passes.
 
-    All of it is one run of the tracker: parameters, seeds, curves, metrics by slice, the model with
-    its signature, the gate's answer and the card. `facts` hold each repository once.
+    `run` is the one that the training began: it gets curves, metrics by slice, the model with its
+    signature, the gate's answer and the card. `facts`, of version `data`, hold each repository
+    once.
     """
     seen = tuple(facts)
-    with where.tracker.run(experiment, "ranker", parameters=parameters, lineage=origin) as run:
-        told_curves(run, made.curves)
-        progress("Calibrating the promise", 0, 1)
-        candidate = promising(made.candidate, seen, origin.data_version)
-        progress("Calibrating the promise", 1, 1)
-        exam = exam_of(candidate, champion, seen, limits)
-        verdict = examined(exam, run=run, progress=progress)
-        example = made.example.frame
-        run.model(candidate.model, example)
-        released = release(
-            candidate,
-            verdict,
-            tabulate(exam.verdicts, CANDIDATE),
-            where.out,
-            tracker=where.tracker,
-            run=run,
-            example=example,
-            registry=where.registry,
-        )
-        run.tags({"version": released.version or "none"})
+    told_curves(run, made.curves)
+    progress("Calibrating the promise", 0, 1)
+    candidate = promising(made.candidate, seen, data)
+    progress("Calibrating the promise", 1, 1)
+    exam = exam_of(candidate, champion, seen, limits)
+    verdict = examined(exam, run=run, progress=progress)
+    example = made.example.frame
+    run.model(candidate.model, example)
+    released = release(
+        candidate,
+        verdict,
+        tabulate(exam.verdicts, CANDIDATE),
+        where.out,
+        tracker=where.tracker,
+        run=run,
+        example=example,
+        registry=where.registry,
+    )
+    run.tags({"version": released.version or "none"})
     return Produced(verdict, released)
 
 

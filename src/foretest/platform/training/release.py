@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foretest import bundle as bundles
-from foretest.bundle import Bundle
 from foretest.durable import lock, write_text
 from foretest.features.frame import FeatureFrame
 from foretest.platform.gate.exam import Candidate
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from foretest.platform.tracking.runs import Run, Tracker
 
 NAME, BUNDLE, CARD, CARD_JSON, GATE = "ranker", "model.ftb", "card.md", "card.json", "gate.json"
+PATIENCE = 300.0
+"""Seconds to wait for another training that releases from the same folder."""
 _VERSION = re.compile(rf"{NAME}-(\d+)")
 
 
@@ -57,24 +58,25 @@ def release(
     With a tracking server the registry is its own, where the version begins at `staging`; without
     one it is the folder `registry`, whose newest version is the champion. Raises TrackingFailed.
     """
-    written(candidate, verdict, lines, out)
-    for name in (CARD, CARD_JSON, GATE, BUNDLE):
-        run.artifact(out / name, name)
-    if not verdict.passed:
-        return Released("", str(out))
-    if tracker.address is None:
-        return _shelved(out, registry)
-    from foretest.platform.tracking.registry import register
+    with lock(out / ".lock", PATIENCE):  # what is registered is what this training wrote
+        written(candidate, verdict, lines, out)
+        for name in (CARD, CARD_JSON, GATE, BUNDLE):
+            run.artifact(out / name, name)
+        if not verdict.passed:
+            return Released("", str(out))
+        if tracker.address is None:
+            return _shelved(out, registry)
+        from foretest.platform.tracking.registry import register
 
-    text = (out / CARD).read_text(encoding="utf-8")
-    version = register(tracker, run.id, out / BUNDLE, text, example)
-    return Released(version, tracker.address)
+        text = (out / CARD).read_text(encoding="utf-8")
+        version = register(tracker, run.id, out / BUNDLE, text, example)
+        return Released(version, tracker.address)
 
 
 def written(candidate: Candidate, verdict: Verdict, lines: Sequence[Line], out: Path) -> None:
     """The bundle, the card in both forms, and the gate's answer."""
     out.mkdir(parents=True, exist_ok=True)
-    told = cards.card(candidate.model, verdict, lines, candidate.promise)
+    told = cards.card(candidate, verdict, lines)
     bundles.write(out / BUNDLE, bundle_of(candidate))
     write_text(out / CARD, cards.as_markdown(told))
     write_text(out / CARD_JSON, cards.as_json(told))
@@ -98,16 +100,14 @@ def champion_of(tracker: Tracker, registry: Path) -> Candidate | None:
 
 
 def read(place: Path) -> Candidate:
-    """The candidate of a bundle, or of a folder that holds one. Raises NoBundle, BadBundle."""
-    found = sorted(place.rglob("*.ftb")) if place.is_dir() else [place]
-    bundle: Bundle = bundles.read(found[0] if found else place / BUNDLE)
-    return candidate_of(bundle)
+    """The candidate of a bundle, or of a folder that `train` wrote. Raises NoBundle, BadBundle."""
+    return candidate_of(bundles.read(place / BUNDLE if place.is_dir() else place))
 
 
 def _shelved(out: Path, registry: Path) -> Released:
     registry.mkdir(parents=True, exist_ok=True)
     with lock(registry / "registry.lock"):
-        version = str(max(_versions(registry), default=0) + 1)
+        version = str(max(_begun(registry), default=0) + 1)
         place = registry / f"{NAME}-{version}"
         place.mkdir()
         for name in (CARD, CARD_JSON, GATE):
@@ -118,5 +118,10 @@ def _shelved(out: Path, registry: Path) -> Released:
 
 
 def _versions(registry: Path) -> list[int]:
-    found = [(_VERSION.fullmatch(p.name), p) for p in registry.glob(f"{NAME}-*")]
-    return sorted(int(m[1]) for m, place in found if m and (place / BUNDLE).exists())
+    return [n for n in _begun(registry) if (registry / f"{NAME}-{n}" / BUNDLE).exists()]
+
+
+def _begun(registry: Path) -> list[int]:
+    """All numbers that are taken, those of registrations that were cut off among them."""
+    found = (_VERSION.fullmatch(place.name) for place in registry.glob(f"{NAME}-*"))
+    return sorted(int(match[1]) for match in found if match)

@@ -12,6 +12,7 @@ from foretest.models.contract import Model
 from foretest.models.formula import Formula
 from foretest.models.ranker import Ranker
 from foretest.platform.gate.exam import CHAMPION, FORMULA, Candidate
+from foretest.platform.training.producing import told_curves
 from foretest.platform.training.trained import UNTIL, Trained, everyday, lessons, train
 from foretest.replay.compare import Comparison, compare_verdicts
 from foretest.replay.judge import ALL, Setting, Trial, judge
@@ -24,6 +25,7 @@ from foretest.training.pool import Taught
 
 if TYPE_CHECKING:
     from foretest.platform.tracking.lineage import Lineage
+    from foretest.platform.tracking.runs import Run
 
 WARM, FRESH = "warm start", "fresh fit"
 PARTS = Fractions(0.5, 0.0, 0.0, 0.5)
@@ -59,6 +61,16 @@ class Retrained:
     window: tuple[Taught, ...] = ()
     compared: Mapping[tuple[str, str], Comparison] | None = None
     won: bool = False
+
+
+def tell(run: Run, done: Retrained) -> None:
+    """What a re-training came to, whoever won: a challenger that lost is known by its run alone."""
+    run.tags({"outcome": done.sentence})
+    for (challenger, rival), compared in (done.compared or {}).items():
+        both = {challenger: compared.first.ours, rival: compared.first.theirs}
+        run.metrics({f"window/{name} first failure": value for name, value in both.items()})
+    if done.challenger is not None and not done.won:
+        told_curves(run, done.challenger.curves)
 
 
 def in_time(made: Trained) -> Trained:

@@ -69,6 +69,8 @@ def train(
     examine what comes. Raises NothingToReplay without a faulty change, BadModel, NoTrainer.
     """
     recipe = recipe or Recipe(rounds=MORE if start else Recipe().rounds)
+    if start is not None:
+        going_on(start, recipe)
     progress("Reading facts", 0, 1)
     made = pool(taught, augment=augment, seed=recipe.seed)
     progress("Reading facts", 1, 1)
@@ -81,19 +83,26 @@ def train(
     known = sorted(fitted_by(before)) if before else []
     lineage = lineage_of(made, recipe, origin, before)
     progress("Fitting", 0, 1)
-    model = _fitted(made.real, made.extra, recipe, before, lineage)
+    model = _fitted(made.real, made.extra, recipe, start, lineage)
     others: dict[str, Any] = {}
-    parts = [names[number::STAND_INS_MOST] for number in range(STAND_INS_MOST)]
-    for place, part in enumerate(filter(None, parts if stand_ins and len(names) > 1 else ())):
+    parts = _parts(start, names) if stand_ins else []
+    for place, (part, begin) in enumerate(parts):
         progress("Fitting", 1 + place, 1 + len(parts), f"without {', '.join(part)}")
         real, extra = (_without(each, part) for each in (made.real, made.extra))
-        begin = _begin(start, part)
-        if start is None or begin is not None:
-            others |= dict.fromkeys(part, _fitted(real, extra, recipe, begin, {}))
+        others |= dict.fromkeys(part, _fitted(real, extra, recipe, begin, {}))
     progress("Fitting", 1, 1)
     # What a start was fitted on without a stand-in of its own can judge nothing any more.
     candidate = Candidate(model, stand_ins=others, fitted_on=frozenset({*names, *known}))
-    return Trained(candidate, made, _curves(made, recipe, before))
+    return Trained(candidate, made, _curves(made, recipe, start))
+
+
+def going_on(start: Candidate, recipe: Recipe) -> Ranker:
+    """The ranker that a warm start goes on from. Raises BadModel where it cannot be."""
+    if not isinstance(start.model, Ranker):
+        raise BadModel("Only a ranker can be gone on from.", "Train a fresh one.")
+    if start.model.trees.features != recipe.inputs:
+        raise BadModel("The ranker reads other features than the recipe.", "Train a fresh one.")
+    return start.model
 
 
 def promising(candidate: Candidate, taught: Iterable[Taught], data: str) -> Candidate:
@@ -205,39 +214,56 @@ def _fitted(
     real: ByRepository,
     extra: ByRepository,
     recipe: Recipe,
-    start: object,
+    start: Candidate | None,
     lineage: Mapping[str, Any],
 ) -> Ranker:
     if start is None:
         return fit_calibrated(real, recipe, Formula(), extra, lineage)
-    if not isinstance(start, Ranker):
-        raise BadModel("Only a ranker can be gone on from.", "Train a fresh one.")
-    made = calibrated(real, lambda part: continued(start, part, recipe), extra)
-    # One repository alone says nothing of what scores mean elsewhere: what was known stays.
-    return replace(made, lineage=dict(lineage), calibration=made.calibration or start.calibration)
+    ranker = going_on(start, recipe)
+    parts = _parts(start, sorted(real))
+    # Where most cannot be held out, what was known of the scores' meaning says more.
+    enough = 2 * sum(len(part) for part, _ in parts) >= len(real)
+    folds = [(part, _further(going_on(begin, recipe), recipe)) for part, begin in parts if begin]
+    made = calibrated(real, _further(ranker, recipe), extra, folds if enough else ())
+    return replace(made, lineage=dict(lineage), calibration=made.calibration or ranker.calibration)
 
 
-def _curves(made: Pool, recipe: Recipe, start: object) -> dict[str, list[float]]:
+def _further(ranker: Ranker, recipe: Recipe) -> Callable[[Sequence[Example]], Ranker]:
+    return lambda part: continued(ranker, part, recipe)
+
+
+def _curves(made: Pool, recipe: Recipe, start: Candidate | None) -> dict[str, list[float]]:
     names = sorted(made.real)
-    held = names[::HELD]
-    if len(names) < 2 or recipe.objective != "binary":
+    parts = [(names[::HELD], None)] if start is None else _parts(start, names)
+    if len(names) < 2 or not parts or recipe.objective != "binary":
         return {}
+    held, begin = parts[0]
     fitted = [e for n in names if n not in held for e in (*made.real[n], *made.extra[n])]
     other = [e for n in held for e in made.real[n]]
-    begin = start if isinstance(start, Ranker) else None
-    return curves(fitted, other, recipe, Formula(), begin)
+    return curves(fitted, other, recipe, Formula(), going_on(begin, recipe) if begin else None)
 
 
-def _begin(start: Candidate | None, part: Sequence[str]) -> object:
-    """Whose trees a stand-in for these repositories goes on from: of one that saw none of them."""
-    if start is None:
-        return None
-    saw = start.fitted_on.intersection(part)
-    begins = [start.stand_ins[name] for name in part if name in start.stand_ins]
-    if not saw:
-        return start.model
-    alike = len(begins) == len(saw) and all(each == begins[0] for each in begins)
-    return begins[0] if alike else None
+def _parts(
+    start: Candidate | None, names: Sequence[str]
+) -> list[tuple[list[str], Candidate | None]]:
+    """Repositories that are held out together, and what is gone on from without them.
+
+    That never saw any of them: the stand-in that they share, or for new ones the start itself.
+    What the start was fitted on without a stand-in is in no part.
+    """
+    saw = start.fitted_on if start else frozenset()
+    new = [name for name in names if name not in saw]
+    found = [(new[number::STAND_INS_MOST], start) for number in range(STAND_INS_MOST)]
+    for name in names:
+        if start is None or name in new or name not in start.stand_ins:
+            continue
+        model = start.stand_ins[name]
+        shared = (p for p, b in found if b is not None and b is not start and b.model == model)
+        if (part := next(shared, None)) is None:
+            # Of the others it says no more than that they may have been seen.
+            found.append((part := [], Candidate(model, fitted_on=start.fitted_on)))
+        part.append(name)
+    return [(part, begin) for part, begin in found if part and len(part) < len(names)]
 
 
 def _without(part: ByRepository, names: Sequence[str]) -> dict[str, Sequence[Example]]:
