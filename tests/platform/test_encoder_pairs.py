@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ pytest.importorskip("torch", reason="the encoder needs foretest[platform]")
 pytest.importorskip("tokenizers", reason="the encoder needs foretest[platform]")
 
 from foretest.changes.git import Repository
-from foretest.errors import BadModel, NothingToReplay
+from foretest.errors import BadConfiguration, BadModel, NothingToReplay
 from foretest.lab.labels import Case
+from foretest.platform.encoder import undone
 from foretest.platform.encoder.cochanges import (
     CochangePairs,
     Cochanges,
@@ -30,7 +33,7 @@ from foretest.platform.encoder.config import (
 from foretest.platform.encoder.hunks import HunkText, TestText, hunk_texts, test_texts
 from foretest.platform.encoder.pairs import ADDED, CHANGE, FILE, REMOVED, TEST
 from foretest.platform.encoder.tokenizer import SPECIAL, CodeTokenizer
-from foretest.platform.encoder.undone import Suite, UndonePairs, texts_of
+from foretest.platform.encoder.undone import Suite, UndonePairs, prepare_suites, texts_of
 from foretest.records import Source
 
 PRICES = "def price(item):\n    return item.cost\n"
@@ -154,8 +157,9 @@ def test_pairs_are_made_once_and_read_as_they_were(clone: Path, tmp_path: Path) 
     names = ["shop", "nowhere", HELD_OUT[0]]
     for _ in range(2):
         prepare(clone.parents[1], names, tmp_path, CONFIG, progress=said.append)
-    assert said == ["nowhere: no clone, passed over", "shop: 1 commits, 1 hunks, 1 tests",
-                    "nowhere: no clone, passed over"]  # fmt: skip
+    small = f"{tmp_path / 'tokenizer.json'} knows 293 of 400 tokens."
+    passed = "nowhere: no clone, passed over"
+    assert said == [passed, small, "shop: 1 commits, 1 hunks, 1 tests", passed, small]
     kept = Cochanges.read(tmp_path / "cochanges" / "shop.npz")
     made = tokenised(
         list(changed_together(Repository.open(clone))),
@@ -164,6 +168,43 @@ def test_pairs_are_made_once_and_read_as_they_were(clone: Path, tmp_path: Path) 
     )
     assert np.array_equal(kept.hunks[0], made.hunks[0])
     assert np.array_equal(kept.tests[0], made.tests[0])
+
+
+def test_pairs_of_an_older_history_or_another_size_are_made_anew(
+    clone: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(clone.parents[1], tmp_path / "clones")
+    own, out = tmp_path / "clones" / "shop" / "repo", tmp_path / "pairs"
+    said: list[str] = []
+
+    def made(config: EncoderConfig = CONFIG) -> str:
+        said.clear()
+        prepare(own.parents[1], ["shop"], out, config, progress=said.append)
+        return said[-1] if said[-1:] and said[-1].startswith("shop") else ""
+
+    assert made()
+    assert not made()
+    commit(own, "more", shop=TAXED + "\nY = 2\n", tests=TEST_TAXED + "    assert True\n")
+    assert made().startswith("shop: 2 commits")
+    assert made(replace(CONFIG, context=24))
+    assert not made(replace(CONFIG, context=24))
+    with pytest.raises(BadConfiguration, match="knows"):
+        made(replace(CONFIG, vocabulary=10))
+
+
+def test_suites_of_older_facts_are_made_anew(
+    tokenizer: CodeTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop" / "repo").mkdir(parents=True)
+    facts = tmp_path / "facts"
+    facts.mkdir()
+    monkeypatch.setattr(undone, "suite_of", lambda *_: suite(tokenizer))
+    monkeypatch.setattr(undone.Repository, "open", lambda path: path)
+    said: list[str] = []
+    for kept, context in ((b"1", 48), (b"1", 48), (b"2", 48), (b"2", 24)):
+        (facts / "shop.jsonl.gz").write_bytes(kept)
+        prepare_suites(tmp_path, facts, ["shop"], tmp_path / "out", tokenizer, context, said.append)
+    assert len(said) == 3
 
 
 def together(tokenizer: CodeTokenizer, commits: int) -> Cochanges:

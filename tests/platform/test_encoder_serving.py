@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("torch", reason="the encoder needs foretest[platform]")
 pytest.importorskip("onnxruntime", reason="the encoder needs foretest[platform]")
@@ -16,7 +18,8 @@ pytest.importorskip("onnxscript", reason="the encoder needs foretest[platform]")
 
 from foretest import bundle as bundles
 from foretest.bundle import Bundle
-from foretest.errors import BadModel
+from foretest.cli.platform.encoder import command
+from foretest.errors import BadConfiguration, BadModel
 from foretest.evidence.collect import with_results
 from foretest.evidence.renumber import on_tests
 from foretest.evidence.rows import SparseRows
@@ -28,9 +31,13 @@ from foretest.lab.labels import Case, CaseFile
 from foretest.models.contract import predict
 from foretest.models.formula import Formula
 from foretest.platform.corpus.facts import FRESH
+from foretest.platform.encoder import config as sizes
+from foretest.platform.encoder import curriculum
+from foretest.platform.encoder.checkpoints import Progress, Step
 from foretest.platform.encoder.cochanges import Together, tokenised
 from foretest.platform.encoder.config import EncoderConfig, parameters
 from foretest.platform.encoder.curriculum import COCHANGES, UNDONE, read_encoder, teach
+from foretest.platform.encoder.distributed import Fitted, Workers
 from foretest.platform.encoder.evaluation import (
     ALONE,
     JOINED,
@@ -46,6 +53,7 @@ from foretest.platform.encoder.evaluation import (
 )
 from foretest.platform.encoder.export import FP32, INT8, compare, export
 from foretest.platform.encoder.hunks import HunkText, TestText
+from foretest.platform.encoder.model import CodeEncoder
 from foretest.platform.encoder.published import read_published
 from foretest.platform.encoder.scoring import Encoder, Joined, Weight, likeness
 from foretest.platform.encoder.settings import Settings
@@ -95,6 +103,86 @@ def published(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert steps == []
     export(model, out)
     return out
+
+
+SHORT = {name: Settings(2, batch=6, warm_up=1) for name in (COCHANGES, UNDONE)}
+
+
+def test_a_folder_belongs_to_one_training(pairs: Path, tmp_path: Path) -> None:
+    own, model = tmp_path / "pairs", tmp_path / "model"
+    shutil.copytree(pairs, own)
+    steps: list[str] = []
+
+    def taught(stages: dict[str, Settings], config: EncoderConfig = CONFIG) -> None:
+        teach(config, own, model, stages, lambda stage, step: steps.append(stage), threads=1)
+
+    taught(SHORT)
+    taught({name: replace(each, keep_every=1) for name, each in SHORT.items()})
+    assert len(steps) == 4
+    with pytest.raises(BadConfiguration, match="with other seed of cochanges, seed of undone"):
+        taught({name: replace(each, seed=1) for name, each in SHORT.items()})
+    with pytest.raises(BadConfiguration, match="with other width"):
+        taught(SHORT, replace(CONFIG, width=64))
+    with pytest.raises(BadConfiguration, match="size 100"):
+        taught(SHORT, replace(CONFIG, vocabulary=100))
+    suite = Suite.read(own / UNDONE / "shop.npz")
+    replace(suite, failed=~suite.failed).write(own / UNDONE / "shop.npz")
+    with pytest.raises(BadConfiguration, match="with other pairs"):
+        taught(SHORT)
+    (model / "training.json").unlink()
+    with pytest.raises(BadConfiguration, match="of which nothing is known"):
+        taught(SHORT)
+    assert len(steps) == 4
+
+
+def test_trainings_by_workers_share_a_storage_and_never_a_name(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def fit(config, source, settings, workers, storage, name, start):
+        names.append(name)
+        progress = Progress([Step(at + 1, 1.0, 0.1, 1, 1.0, 1.0) for at in range(settings.steps)])
+        return Fitted(CodeEncoder(config), progress)
+
+    monkeypatch.setattr(curriculum, "fit", fit)
+    told: list[int] = []
+    for folder, seed in (("a", 0), ("a", 0), ("b", 1), ("c", 0)):
+        stages = {name: replace(each, seed=seed) for name, each in SHORT.items()}
+        teach(
+            CONFIG, pairs, tmp_path / folder, stages, lambda _, step: told.append(step.number),
+            workers=Workers(2), storage="s3://models/encoders",
+        )  # fmt: skip
+    first, other, again = names[:2], names[2:4], names[4:]  # `a` was finished the second time
+    assert first == again
+    assert not set(first) & set(other)
+    assert told == [1, 2] * 6
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_training_leaves_its_model_and_its_plot_on_the_server(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="MLflow is missing: pip install 'foretest[platform]'")
+    monkeypatch.setattr(sizes, "LADDER", {"tiny": CONFIG})
+    monkeypatch.chdir(tmp_path)
+    asked = ["train", "--pairs", str(pairs), "--steps", "2", "--then", "2", "--batch", "6"]
+    where = ["--threads", "1", "--tracking", f"sqlite:///{tmp_path}/runs.db"]
+    result = CliRunner().invoke(command, [*asked, *where], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    client = open_tracker_client(tmp_path)
+    (run,) = client.search_runs([client.get_experiment_by_name("encoder").experiment_id])
+    assert run.info.status == "FINISHED"
+    (output,) = run.outputs.model_outputs
+    assert client.get_logged_model(output.model_id).name == "encoder"
+    plots = {file.path for file in client.list_artifacts(run.info.run_id, "plots")}
+    assert plots == {"plots/loss.html", "plots/loss.png"}
+
+
+def open_tracker_client(folder: Path):
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{folder}/runs.db")
 
 
 def test_the_card_says_what_was_trained_and_the_weights_are_those(published: Path) -> None:

@@ -281,7 +281,7 @@ def test_lineage_names_data_by_content_and_code_by_commit(tmp_path: Path) -> Non
         lineage(tmp_path / "none", 0)
 
 
-def test_the_data_of_a_training_are_the_files_in_its_folders_too(tmp_path):
+def test_the_data_of_a_training_are_the_files_in_its_folders_too(tmp_path: Path) -> None:
     folder = tmp_path / "pairs"
     (folder / "undone").mkdir(parents=True)
     (folder / "tokenizer.json").write_text("{}")

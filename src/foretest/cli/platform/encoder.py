@@ -72,7 +72,8 @@ Examples:
 def pairs(clones: Path, facts: Path, pairs: Path, size: str, commits: int) -> None:
     """Train the tokenizer, and write what changed together and what undone changes failed.
 
-    Goes on where it was cut off. Repositories that are held out are read for `judge` alone.
+    Goes on where it was cut off, and makes anew what came from other facts, another history or
+    --size. Repositories that are held out are read for `judge` alone.
     """
     from foretest.platform.corpus.facts import names_in
     from foretest.platform.corpus.recipes import read_recipes
@@ -132,7 +133,11 @@ def train(
     tracking: str | None, steps: int, then: int, rate: float,
     count: int, sharding: str, storage: str, address: str | None, **how: Any,
 ) -> None:  # fmt: skip
-    """Train from scratch, or go on where it was cut off."""
+    """Train from scratch, or go on where the same training was cut off.
+
+    A folder of --model belongs to one training: another seed, rate, size or other pairs need
+    another folder. The loss of each step, its plot and the encoder as ONNX go to --tracking.
+    """
     from foretest.platform.encoder.config import LADDER, parameters
     from foretest.platform.encoder.curriculum import COCHANGES, UNDONE, teach
     from foretest.platform.encoder.distributed import Workers
@@ -147,8 +152,9 @@ def train(
     }
     click.echo(f"{size}: {parameters(config):,} parameters")
     with ExitStack() as stack:
+        tracker = open_tracker(tracking)
         run = stack.enter_context(
-            open_tracker(tracking).run(
+            tracker.run(
                 "encoder", size,
                 parameters={"size": size, **{name: asdict(s) for name, s in stages.items()}},
                 lineage=lineage(pairs, how["seed"]),
@@ -167,6 +173,10 @@ def train(
         workers = Workers(count, "fsdp" if sharding == "fsdp" else "ddp", address)
         shared = workers if count > 1 else None
         done = teach(config, pairs, model, stages, told, begin, threads, shared, storage)
+        if tracker.address:
+            from foretest.platform.encoder.export import tell
+
+            tell(run, model, done)
         for stage, progress in done.items():
             seconds = sum(step.seconds for step in progress.curve)
             click.echo(

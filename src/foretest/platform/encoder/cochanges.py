@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from foretest.changes.diff import parse_diff
 from foretest.changes.git import Commit, Repository
 from foretest.changes.layout import is_test_file
 from foretest.durable import writing
-from foretest.errors import NothingToReplay
+from foretest.errors import BadConfiguration, NothingToReplay
 from foretest.lab.layout import is_python_source
 from foretest.platform.encoder.config import HELD_OUT, EncoderConfig, training_names
 from foretest.platform.encoder.hunks import HunkText, TestText, functions, hunk_texts
@@ -156,10 +157,11 @@ class Cochanges:
     def commits(self) -> int:
         return int(self.hunk_commits[-1]) + 1 if len(self.hunk_commits) else 0
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, origin: str = "") -> None:
         with writing(path) as part:
             np.savez_compressed(
                 part,
+                origin=np.array(origin),
                 hunks=self.hunks.tokens,
                 hunk_starts=self.hunks.starts,
                 hunk_commits=self.hunk_commits,
@@ -179,6 +181,15 @@ class Cochanges:
                 kept["test_commits"],
                 kept["test_units"],
             )
+
+
+def origin_of(path: Path) -> str:
+    """What pairs were said to come from when they were written; empty where that is not known."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return str(kept["origin"])
+    except (OSError, KeyError, ValueError, BadZipFile):
+        return ""
 
 
 def tokenised(found: Sequence[Together], tokenizer: CodeTokenizer, context: int) -> Cochanges:
@@ -205,7 +216,8 @@ def prepare(
     """Train the tokenizer, then write each repository's pairs: TOKENIZER, `cochanges/NAME.npz`.
 
     `clones` holds a repository in NAME/repo, as the corpus leaves it; one that is not there is
-    said and passed over. What was made already is not made again.
+    said and passed over. What was made already of the same history is not made again. Raises
+    BadConfiguration where the tokenizer that is there knows more tokens than `config`.
     """
     wanted = [name for name in names if name not in HELD_OUT]
     repos = {
@@ -218,14 +230,30 @@ def prepare(
     if not path.exists():
         texts = chain.from_iterable(map(snapshots, repos.values()))
         CodeTokenizer.train(texts, config.vocabulary).write(path)
-    tokenizer = CodeTokenizer.read(path)
+    tokenizer = fitting(path, config)
+    if tokenizer.size < config.vocabulary:
+        progress(f"{path} knows {tokenizer.size:,} of {config.vocabulary:,} tokens.")
     for name, repo in repos.items():
-        if not (file := out / "cochanges" / f"{name}.npz").exists():
+        file = out / "cochanges" / f"{name}.npz"
+        origin = f"{tokenizer.digest} {config.context} {limit} {repo.head()}"
+        if origin_of(file) != origin:
             found = list(changed_together(repo, limit))
             pairs = tokenised(found, tokenizer, config.context)
-            pairs.write(file)
+            pairs.write(file, origin)
             sizes = f"{len(pairs.hunks)} hunks, {len(pairs.tests)} tests"
             progress(f"{name}: {len(found)} commits, {sizes}")
+    return tokenizer
+
+
+def fitting(path: Path, config: EncoderConfig) -> CodeTokenizer:
+    """The tokenizer at `path`; raises BadConfiguration where `config` has no room for it."""
+    tokenizer = CodeTokenizer.read(path)
+    if tokenizer.size > config.vocabulary:
+        raise BadConfiguration(
+            f"{path} knows {tokenizer.size:,} tokens, an encoder of this size"
+            f" {config.vocabulary:,}.",
+            "Name the --size that the pairs were made for, or another folder of --pairs.",
+        )
     return tokenizer
 
 

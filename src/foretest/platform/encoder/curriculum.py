@@ -7,15 +7,16 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from foretest.durable import write_text
-from foretest.errors import BadModel
+from foretest.errors import BadConfiguration, BadModel
 from foretest.platform.encoder.checkpoints import Folder, Progress, Step, Training, weights
-from foretest.platform.encoder.cochanges import CochangePairs
+from foretest.platform.encoder.cochanges import CochangePairs, fitting
 from foretest.platform.encoder.config import EncoderConfig, parameters
 from foretest.platform.encoder.distributed import Workers, fit
 from foretest.platform.encoder.loop import train
@@ -25,9 +26,12 @@ from foretest.platform.encoder.published import CARD, TOKENIZER, read_published
 from foretest.platform.encoder.settings import Settings
 from foretest.platform.encoder.tokenizer import CodeTokenizer
 from foretest.platform.encoder.undone import UndonePairs
+from foretest.platform.tracking.lineage import digest_of
 
 COCHANGES, UNDONE = "cochanges", "undone"
 """The two stages; each has a folder of pairs, and one of checkpoints."""
+TRAINING = "training.json"
+"""Which training a folder belongs to."""
 
 
 def teach(
@@ -43,7 +47,8 @@ def teach(
 ) -> dict[str, Progress]:
     """Train stage by stage in the order given, each going on from the one before.
 
-    A stage that was cut off goes on from its newest checkpoint. `begin` is the place of a
+    A stage that was cut off goes on from its newest checkpoint; a folder that holds a training by
+    other settings, or on other pairs, is refused (BadConfiguration). `begin` is the place of a
     published encoder whose weights are the start, `threads` those of the CPU (None: all cores).
     `workers` share each stage by Ray Train, their checkpoints in `storage` (`distributed.fit`;
     empty: below `out`). Writes the card and the tokenizer beside the checkpoints.
@@ -51,9 +56,10 @@ def teach(
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(next(iter(stages.values())).seed)
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(pairs / TOKENIZER, out / TOKENIZER)
+    fitting(pairs / TOKENIZER, config)
     model = CodeEncoder(config) if begin is None else _begun(begin, config, pairs)
+    digest = _claimed(out, _asked(config, pairs, stages, None if begin is None else model))
+    shutil.copyfile(pairs / TOKENIZER, out / TOKENIZER)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     done: dict[str, Progress] = {}
     for stage, settings in stages.items():
@@ -61,10 +67,8 @@ def teach(
         if workers is None:
             done[stage] = train(model, source, settings, told, Folder(out / stage))
         else:
-            place = storage or str(out / "workers")
-            done[stage] = _shared(model, source, settings, workers, place, out / stage)
-            for step in done[stage].curve:
-                told(step)
+            place, name = storage or str(out / "workers"), f"{stage}-{digest}"
+            done[stage] = _shared(model, source, settings, workers, place, name, out / stage, told)
         card = {
             "config": config.to_json(),
             "parameters": parameters(config),
@@ -81,15 +85,60 @@ def _shared(
     settings: Settings,
     workers: Workers,
     storage: str,
+    name: str,
     out: Path,
+    told: Callable[[Step], object],
 ) -> Progress:
     """One stage on many workers; the model has its weights, and `out` a checkpoint of them."""
+    finished = Folder(out).newest()
+    if finished is not None and finished.name == f"step-{settings.steps:08d}":
+        return weights(model, finished)
     start = {name: weight.detach().cpu() for name, weight in model.state_dict().items()}
-    fitted = fit(model.config, source, settings, workers, storage, out.name, start)
+    fitted = fit(model.config, source, settings, workers, storage, name, start)
     model.load_state_dict(fitted.model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters())
     Folder(out).keep(Training(model, optimiser, fitted.progress))
+    for step in fitted.progress.curve:
+        told(step)
     return fitted.progress
+
+
+def _asked(
+    config: EncoderConfig, pairs: Path, stages: Mapping[str, Settings], begun: CodeEncoder | None
+) -> dict[str, Any]:
+    """All that the weights follow from; how often they are kept is no part of it."""
+    start = b"".join(w.numpy().tobytes() for w in begun.state_dict().values()) if begun else b""
+    return {
+        "pairs": digest_of(pairs),
+        "begin": sha256(start).hexdigest()[:16] if begun else "",
+        **config.to_json(),
+        **{
+            f"{name} of {stage}": value
+            for stage, settings in stages.items()
+            for name, value in asdict(settings).items()
+            if name != "keep_every"
+        },
+    }
+
+
+def _claimed(out: Path, asked: Mapping[str, Any]) -> str:
+    """Keep `out` for the training that is asked for; its digest."""
+    path = out / TRAINING
+    text = json.dumps(asked, indent=1, sort_keys=True)
+    if any((out / stage).exists() for stage in (COCHANGES, UNDONE)):
+        try:
+            before = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            before = {}
+        other = [name for name in {**asked, **before} if before.get(name) != asked.get(name)]
+        if other:
+            named = f"with other {', '.join(other)}" if before else "of which nothing is known"
+            raise BadConfiguration(
+                f"{out} holds another training, {named}.",
+                "Name another folder (--model), or delete this one to begin anew.",
+            )
+    write_text(path, text + "\n")
+    return sha256(text.encode()).hexdigest()[:12]
 
 
 def read_encoder(folder: Path) -> tuple[CodeEncoder, CodeTokenizer]:

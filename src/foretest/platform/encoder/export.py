@@ -6,22 +6,26 @@ import logging
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foretest.errors import ExtraMissing
+from foretest.platform.encoder.checkpoints import Progress
 from foretest.platform.encoder.curriculum import read_encoder
 from foretest.platform.encoder.model import CodeEncoder
 from foretest.platform.encoder.pairs import padded
 from foretest.platform.encoder.published import CARD, TOKENIZER, WEIGHTS, write_weights
 from foretest.platform.encoder.scoring import Encoder
+from foretest.platform.encoder.tables import learning_chart
 from foretest.platform.encoder.tokenizer import Tokens
+from foretest.platform.tracking.runs import Run
 
 FP32, INT8 = "encoder.onnx", "encoder.int8.onnx"
 OPSET = 20
@@ -57,6 +61,17 @@ def export(folder: Path, out: Path) -> tuple[Path, Path]:
     write_onnx(model, out / FP32)
     quantise(out / FP32, out / INT8)
     return out / FP32, out / INT8
+
+
+def tell(run: Run, folder: Path, done: Mapping[str, Progress]) -> None:
+    """Give a tracked run the encoder of a training folder as ONNX, and its curves as a plot."""
+    model, _ = read_encoder(folder)
+    tokens = np.full((2, 16), 7)
+    run.figure(learning_chart(done), "loss")
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch) / FP32
+        write_onnx(model, path)
+        run.network(path, {"tokens": tokens, "mask": np.ones_like(tokens, bool)}, "encoder")
 
 
 def write_onnx(model: CodeEncoder, path: Path) -> None:

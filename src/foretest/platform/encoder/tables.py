@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,12 @@ import altair as alt
 
 from foretest.durable import atomic_write, write_text
 from foretest.errors import BadConfiguration
+from foretest.platform.encoder.checkpoints import Progress
 from foretest.report.charts import DASHES, PALETTE
 
 Found = dict[str, Any]
+POINTS = 400
+"""Of a curve."""
 NAMES = {"one": "one worker", "ddp": "DDP", "fsdp": "FSDP"}
 
 
@@ -109,6 +112,25 @@ def scaling_table(found: Found) -> Iterator[str]:
             f"| {row['node']} | {NAMES[row['way']]} | {row['gpus']} |"
             f" {row['hours']:.2f} ({low:.2f} to {high:.2f}) |"
         )
+
+
+def learning_chart(done: Mapping[str, Progress]) -> alt.Chart:
+    """The loss of each stage by step; of a long training, some hundred steps of it."""
+    values = [
+        {"stage": stage, "step": step.number, "loss": step.loss}
+        for stage, progress in done.items()
+        for step in progress.curve[:: max(1, progress.steps // POINTS)]
+    ]
+    return (
+        alt.Chart(alt.InlineData(values=values))
+        .mark_line(strokeWidth=1.5)
+        .encode(
+            x=alt.X("step:Q"),
+            y=alt.Y("loss:Q", title="loss, nats"),
+            color=alt.Color("stage:N", title=None, scale=alt.Scale(range=list(PALETTE[:2]))),
+        )
+        .properties(width=360, height=240)
+    )
 
 
 def scaling_chart(found: Found) -> alt.HConcatChart:

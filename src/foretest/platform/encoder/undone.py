@@ -15,11 +15,12 @@ from foretest.errors import BadStore, NothingToReplay
 from foretest.lab.labels import Case
 from foretest.lab.undo import undo_candidates
 from foretest.platform.corpus.facts import FRESH, read_evidence, read_facts
-from foretest.platform.encoder.cochanges import Ragged, one_of
+from foretest.platform.encoder.cochanges import Ragged, one_of, origin_of
 from foretest.platform.encoder.config import training_names
 from foretest.platform.encoder.hunks import HunkText, hunk_texts, test_texts
 from foretest.platform.encoder.pairs import PairBatch, batch_of, draws
 from foretest.platform.encoder.tokenizer import CodeTokenizer, Tokens
+from foretest.platform.tracking.lineage import digest_of
 
 MOST_HUNKS = 16
 """Of one change; what a larger one is about shows in these."""
@@ -44,10 +45,11 @@ class Suite:
     failed: Mask
     """bool[cases, tests]"""
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, origin: str = "") -> None:
         with writing(path) as part:
             np.savez_compressed(
                 part,
+                origin=np.array(origin),
                 cases=np.array(self.cases, np.str_),
                 hunks=self.hunks.tokens,
                 hunk_starts=self.hunks.starts,
@@ -124,13 +126,17 @@ def prepare_suites(
     context: int,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write `undone/NAME.npz` for each repository with facts and a clone, held out or not."""
+    """Write `undone/NAME.npz` for each repository with facts and a clone, held out or not.
+
+    What was made already of the same facts is not made again.
+    """
     for name in names:
         path = out / "undone" / f"{name}.npz"
-        if path.exists() or not (clones / name / "repo").exists():
+        origin = f"{tokenizer.digest} {context} {digest_of(facts, f'{name}.*')}"
+        if origin_of(path) == origin or not (clones / name / "repo").exists():
             continue
         suite = suite_of(Repository.open(clones / name / "repo"), facts, name, tokenizer, context)
-        suite.write(path)
+        suite.write(path, origin)
         sizes = f"{len(suite.cases)} changes, {len(suite.hunks)} hunks, {len(suite.tests)} tests"
         progress(f"{name}: {sizes}")
 

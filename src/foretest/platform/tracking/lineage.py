@@ -38,9 +38,12 @@ def lineage(data: Path | Lake, seed: int | Mapping[str, int]) -> Lineage:
     return Lineage(version, code_version(), seeds)
 
 
-def digest_of(folder: Path) -> str:
-    """A digest over the names and contents of all files below a folder, wherever it lies."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def digest_of(folder: Path, pattern: str = "*") -> str:
+    """A digest over names and contents of the files below a folder, wherever it lies.
+
+    Of all whose name has the pattern. Raises BadStore where there is none.
+    """
+    files = sorted(path for path in folder.rglob(pattern) if path.is_file())
     if not files:
         raise BadStore(f"{folder} holds no facts.", "Name a folder such as proof/cases.")
     whole = hashlib.sha256()
