@@ -12,7 +12,7 @@ from small_corpus import LIMITS, SMALL, write
 from foretest import bundle as bundles
 from foretest.bundle import Bundle
 from foretest.cli.main import main
-from foretest.errors import BadBundle
+from foretest.errors import BadBundle, BadModel
 from foretest.evidence.store import empty
 from foretest.models.formula import Formula
 from foretest.platform.gate import cost
@@ -135,6 +135,24 @@ def test_what_cannot_be_had_is_said_before_anything_is_fitted(facts, tmp_path, c
     if find_spec("mlflow"):
         assert main([*usual, "--tracking", away]) == 2
         assert f"registry at {away} failed" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_fit_that_fails_is_a_failed_run(facts, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip(
+        "mlflow", reason="MLflow is not installed: pip install 'foretest[platform]'"
+    )
+
+    def failing(*_, **__):
+        raise BadModel("It did not converge.", "Try another.")
+
+    monkeypatch.setattr(trained, "train", failing)
+    address = f"sqlite:///{tmp_path / 'runs.db'}"
+    assert main(["platform", "train", "--facts", str(facts), "--tracking", address]) == 2
+    client = mlflow.MlflowClient(address)
+    (run,) = client.search_runs([client.get_experiment_by_name("ranker").experiment_id])
+    assert run.info.status == "FAILED"
+    assert "did not converge" in run.data.tags["error"]
 
 
 def test_what_fails_is_not_registered_and_says_why(made, facts, tmp_path):

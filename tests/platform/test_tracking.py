@@ -304,3 +304,11 @@ def test_nothing_is_asked_of_a_run_that_is_not_kept() -> None:
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+def test_what_the_documentation_imports_is_there() -> None:
+    page = Path(__file__).parents[2] / "docs" / "tracking.md"
+    lines = page.read_text("utf-8").splitlines()
+    imports = [line for line in lines if line.startswith("from foretest.")]
+    assert imports
+    exec("\n".join(imports), {})

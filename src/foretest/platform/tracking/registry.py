@@ -164,13 +164,14 @@ def _asked(tracker: Tracker) -> Iterator[Any]:
     if tracker.address is None:
         raise TrackingFailed(
             "There is no registry without a tracking server.",
-            "Name one by --tracking. In a folder of models the newest serves."
+            "Name one by --tracking. In a folder of models the newest serves.",
         )
     client = client_of(tracker.address)
     try:
         yield client
     except mlflow().MlflowException as error:
+        away = "Is the server up? `foretest platform tracking serve` starts one."
         raise TrackingFailed(
             f"The registry at {shown(tracker.address)} failed: {str(error).splitlines()[0]}.",
-            "Is the server up? `foretest platform tracking serve` starts one.",
+            "`foretest platform train` registers what passes." if _absent(error) else away,
         ) from error
