@@ -119,7 +119,7 @@ class Limits:
     """Of all slices together."""
     instances: int = 12
     """Real changes of each repository that templates are laid over."""
-    holds: float = 0.9
+    holds: float = 0.85
     """Share of the instances of a template that hold, at the bad end of its interval."""
     levels: tuple[float, ...] = (0.8, 0.9)
     """Of the promise."""
