@@ -34,10 +34,10 @@ def counts(project: Project) -> tuple[int, int]:
 
 def record_failing_and_passing(project: Project) -> None:
     project.break_tax()
-    assert "failed" in project.pytest("--foretest").out
+    assert "failed" in project.pytest("--foretest=order").out
     assert "failed" in project.foretest("record").check().out
     project.git("checkout", "-q", "--", "src")
-    project.pytest("--foretest").check()
+    project.pytest("--foretest=order").check()
     assert "Recorded" in project.foretest("record").check().out
 
 
@@ -66,7 +66,7 @@ def test_agents_count_on_and_nothing_twice(
     project.foretest("state", "push", target).check()
     other = agent(project, "other", monkeypatch)
     other.foretest("state", "pull", target).check()
-    other.pytest("--foretest").check()
+    other.pytest("--foretest=order").check()
     other.foretest("record").check()
     assert counts(other) == (3, 1)
     store = bundles.read(other.bundle).store
@@ -75,6 +75,6 @@ def test_agents_count_on_and_nothing_twice(
     other.foretest("state", "push", target).check()
     monkeypatch.chdir(project.root)
     project.foretest("state", "pull", target).check()  # its own runs come back to it
-    project.pytest("--foretest").check()
+    project.pytest("--foretest=order").check()
     project.foretest("record").check()
     assert counts(project) == (4, 1)

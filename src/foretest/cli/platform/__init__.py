@@ -28,4 +28,11 @@ command = Verbs(
 
     Needs `pip install 'foretest[platform]'`. Each verb goes on where it was cut off.
     """,
+    short_help="Train and judge the models that are shipped",
+    epilog="""\b
+Examples:
+  foretest platform corpus --minutes 10
+  foretest platform tracking serve
+  foretest platform train --tracking http://127.0.0.1:5000
+""",
 )
