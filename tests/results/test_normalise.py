@@ -36,7 +36,7 @@ def result(node: str, outcome: Outcome = Outcome.PASSED, **more: object) -> Test
         ("<A object at 0x7f3a2b4c5d60>", "<A object at 0x55d0c0ffee00>"),
         ("f1b2c3d4-0000-4000-8000-1234567890ab", "01234567-89ab-4cde-8f01-23456789abcd"),
         ("2025-03-01T12:00:00.123Z-x", "2024-12-31 23:59:59-x"),
-        ("/tmp/pytest-of-me/pytest-3/test0", "/tmp/pytest-of-you/pytest-99/test0"),
+        ("/var/tmp/pytest-of-me/pytest-3/test0", "/var/tmp/pytest-of-you/pytest-99/test0"),
         ("/private/var/folders/ab/cd/T/x", "/var/folders/zz/yy/T/q"),
         ("pid=123", "pid=99999"),
         ("1700000000.123", "1712345678.5"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from foretest.cli.platform.corpus import facts_option
 from foretest.cli.platform.tracking import tracker_at, tracking_option
 
 _folder = click.Path(path_type=Path, file_okay=False)
@@ -22,8 +23,7 @@ out_option = click.option(
 def places(command: Any) -> Any:
     """The options of every verb that makes or examines a model."""
     for option in (
-        click.option("--facts", type=_folder, default=Path("proof/cases"), show_default=True,
-                     help="Folder of the kept facts."),
+        facts_option,
         click.option("--names", help="Repositories: A,B,C (default: all that have facts)."),
         tracking_option,
         click.option("--registry", type=_folder, default=REGISTRY, show_default=True,
