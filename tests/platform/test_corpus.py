@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -118,11 +119,18 @@ def test_mining_goes_on_where_it_was_left_and_a_broken_repository_stops_nothing(
     assert rows_of(order.scratch)["small"] == again
     assert seen[-1].seconds_left == 0.0
 
+    # On a machine that has nothing but the facts, what they hold is not tried again either.
+    shutil.rmtree(order.scratch)
+    (elsewhere,) = mine_all([recipe], prepared("small"), facts, seen.append, here=True)
+    assert (elsewhere.tried, elsewhere.error) == (0, "")
+    assert list(read_facts(facts, "small")) == cases
+    mine_all([broken], order, facts, seen.append, here=True)
+
     found = account(facts, order.scratch)
     assert (found.total.undone, found.total.faulty, found.total.faults) == (2, 2, 2)
     assert [row.name for row in found.failures] == ["broken"]
     said = "\n".join(as_lines(found))
-    assert f"facts:{version}" in said
+    assert f"facts:{digest_of(facts)}" in said
     assert "failed: broken:" in said
     assert "1 of 2 failed." in list(closing_lines(rows))[-1]
 

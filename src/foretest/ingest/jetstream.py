@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import TimeoutError as TimedOutError
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -82,7 +82,7 @@ class JetStream:
         would lose reports.
 
         `answer` is how long one answer of the broker may take, `patience` how long a report is sent
-        again and again; both in seconds.
+        and the reader's place asked for, again and again; both in seconds.
         """
         self._address, self._limit, self._patience = address, limit, patience
         self._answer = answer
@@ -123,9 +123,9 @@ class JetStream:
 
     @contextmanager
     def reader(self) -> Iterator[JetStreamReader]:
-        """The one reader, by a lease that the broker keeps. Raises Busy."""
+        """The one reader, by a lease that the broker keeps. Raises Busy, BadStore."""
         lease = Lease(self._client, self._js, self._address)
-        self._run(lease.take(), self._answer)
+        self._patiently(lease.take, 2 * self._answer)
         try:
             yield JetStreamReader(self, lease)
         finally:
@@ -220,6 +220,17 @@ class JetStream:
             return self._loop.run(work, timeout)
         except (NatsError, TimeoutError, TimedOutError, OSError) as error:
             raise self._away(error) from error
+
+    def _patiently(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
+        """The same again until a broker that is slow, or away for a moment, has answered."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._run(work(), timeout)
+            except BadStore:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL)
 
     def _away(self, error: Exception) -> BadStore:
         reason = str(error) or type(error).__name__

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretest.cli.platform.corpus import facts_option
+from foretest.cli.platform.tracking import tracker_at, tracking_option
 
 if TYPE_CHECKING:
     from foretest.platform.encoder.checkpoints import Step
@@ -127,7 +128,7 @@ Examples:
 @click.option("--address", help="Ray cluster of the workers (default: a local one).")
 @click.option("--begin", help="Begin with a published encoder: its folder, or https address.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--tracking", help="MLflow to tell the training to.")
+@tracking_option
 def train(
     pairs: Path, model: Path, size: str, begin: str | None, threads: int | None,
     tracking: str | None, steps: int, then: int, rate: float,
@@ -143,7 +144,6 @@ def train(
     from foretest.platform.encoder.distributed import Workers
     from foretest.platform.encoder.settings import Settings
     from foretest.platform.tracking.lineage import lineage
-    from foretest.platform.tracking.runs import open_tracker
 
     config = LADDER[size]
     stages = {
@@ -152,7 +152,7 @@ def train(
     }
     click.echo(f"{size}: {parameters(config):,} parameters")
     with ExitStack() as stack:
-        tracker = open_tracker(tracking)
+        tracker = tracker_at(tracking)
         run = stack.enter_context(
             tracker.run(
                 "encoder", size,

@@ -31,6 +31,14 @@ def read_facts(facts: Path, name: str) -> Iterator[Case]:
         raise _damaged(path, error) from error
 
 
+def kept_cases(facts: Path, name: str) -> bytes:
+    """The file of a repository's cases as it is; nothing where there is none."""
+    try:
+        return (facts / f"{name}.jsonl.gz").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
 def read_evidence(facts: Path, name: str, kind: str) -> tuple[EvidenceStore, Freshness] | None:
     """One kind of evidence of a repository and its age; None where it was not taken.
 

@@ -15,7 +15,7 @@ from foretest.durable import atomic_write
 from foretest.errors import ClusterFailed
 from foretest.lab.campaign import append_line
 from foretest.platform.cluster import ray
-from foretest.platform.corpus.facts import read_facts
+from foretest.platform.corpus.facts import kept_cases, read_facts
 from foretest.platform.corpus.mining import Mined, Order, Row, mine
 from foretest.platform.corpus.recipes import Recipe
 
@@ -43,6 +43,8 @@ class Standing:
 
 
 Progress = Callable[[Standing], None]
+Wanted = tuple[Recipe, bytes]
+"""A recipe, and the cases that are kept of it already."""
 
 
 def mine_all(
@@ -64,7 +66,8 @@ def mine_all(
         until = max(0.0, order.until - time.time())
         progress(Standing(tuple(ended), tuple(running), len(recipes), min(left, until)))
 
-    with begin(by_need(recipes, facts), order, standing) as results:
+    wanted = [(recipe, kept_cases(facts, recipe.name)) for recipe in by_need(recipes, facts)]
+    with begin(wanted, order, standing) as results:
         for mined in results:
             for name, data in mined.facts.items():
                 atomic_write(facts / name, data)
@@ -111,14 +114,14 @@ def spelled(seconds: float) -> str:
 
 @contextmanager
 def _in_turn(
-    recipes: Sequence[Recipe], order: Order, standing: Callable[[Sequence[Row]], None]
+    wanted: Sequence[Wanted], order: Order, standing: Callable[[Sequence[Row]], None]
 ) -> Iterator[Iterator[Mined]]:
-    yield (mine(recipe, order, lambda row: standing([row])) for recipe in recipes)
+    yield (mine(recipe, order, lambda row: standing([row]), kept) for recipe, kept in wanted)
 
 
 @contextmanager
 def _as_tasks(
-    recipes: Sequence[Recipe], order: Order, standing: Callable[[Sequence[Row]], None]
+    wanted: Sequence[Wanted], order: Order, standing: Callable[[Sequence[Row]], None]
 ) -> Iterator[Iterator[Mined]]:
     """One task a repository; a board, an actor, takes what they tell of themselves."""
     library = ray()
@@ -129,7 +132,7 @@ def _as_tasks(
         )
     board = library.remote(_Board).options(num_cpus=0).remote()
     task = library.remote(_task).options(num_cpus=order.workers, max_retries=1)
-    waiting = {task.remote(recipe, order, board): recipe for recipe in recipes}
+    waiting = {task.remote(recipe, order, board, kept): recipe for recipe, kept in wanted}
 
     def results() -> Iterator[Mined]:
         while waiting:
@@ -165,9 +168,9 @@ class _Board:
         return list(self._rows.values())
 
 
-def _task(recipe: Recipe, order: Order, board: Any) -> Mined:
+def _task(recipe: Recipe, order: Order, board: Any, kept: bytes) -> Mined:
     os.environ.pop("PYTHONBREAKPOINT", None)  # Ray's own debugger has no place in a tested suite
-    return mine(recipe, order, lambda row: board.note.remote(row))
+    return mine(recipe, order, lambda row: board.note.remote(row), kept)
 
 
 def _slots(order: Order) -> int:

@@ -64,8 +64,11 @@ class Mined:
 Tell = Callable[[Row], None]
 
 
-def mine(recipe: Recipe, order: Order, tell: Tell = lambda _: None) -> Mined:
-    """Go on with one repository where it was left; never raises but for Ctrl-C."""
+def mine(recipe: Recipe, order: Order, tell: Tell = lambda _: None, kept: bytes = b"") -> Mined:
+    """Go on with one repository where it was left; never raises but for Ctrl-C.
+
+    `kept`: the cases among its facts so far, for a scratch that knows none of them.
+    """
     began = time.time()
     place = Place(recipe, order.scratch, order.mirrors)
     row = Row(recipe.name)
@@ -85,6 +88,7 @@ def mine(recipe: Recipe, order: Order, tell: Tell = lambda _: None) -> Mined:
             return Mined(replace(row, stage="not begun", at=began))
         now("installing")
         place.prepare()
+        place.go_on(kept)
         now("running the suite")
         baseline = place.learn()
         row = replace(row, suite_seconds=baseline.suite_seconds)

@@ -20,7 +20,7 @@ from foretest.engine import freshness
 from foretest.errors import ForetestError, SuiteFailed
 from foretest.lab.campaign import Progress, SelectTests, Tally, read_cases, run_campaign
 from foretest.lab.faults import fault_candidates
-from foretest.lab.labels import Candidate
+from foretest.lab.labels import Candidate, Case
 from foretest.lab.runner import Baseline
 from foretest.lab.undo import undo_candidates
 from foretest.learning import SLOW, suggested, trace_suite
@@ -104,6 +104,21 @@ class Place:
             except ForetestError as error:
                 self.notices.append(f"no lagged coverage: {error.message.splitlines()[0]}")
         return Baseline.from_json(bundle.lineage["baseline"])
+
+    def go_on(self, kept: bytes) -> None:
+        """Begin with the cases of earlier facts, where nothing was tried in this scratch yet.
+
+        `kept` is such a file as `keep` writes. Cases of another commit are tried again.
+        """
+        cases = self.lab / "cases.jsonl"
+        if not kept or cases.exists():
+            return
+        repo = Repository.open(self.clone)
+        commit = repo.resolve(self.recipe.commit)
+        lines = gzip.decompress(kept).decode().splitlines(keepends=True)
+        known = [line for line in lines if Case.from_line(line).commit == commit]
+        cases.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(cases, "".join(known).encode())
 
     def try_changes(
         self, baseline: Baseline, seconds: float, workers: int, faults: int, progress: Progress
