@@ -6,7 +6,8 @@ import math
 import os
 import sys
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,20 @@ def child_environment(without: Collection[str], changes: Mapping[str, str]) -> d
     """The environment for a process that we start: ours, less some variables, with `changes`."""
     kept = {name: value for name, value in os.environ.items() if name not in without}
     return kept | dict(changes)
+
+
+@contextmanager
+def switched_on(name: str) -> Iterator[None]:
+    """A variable of ours that is 1 within the block, for a library that has no other switch."""
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def environment() -> dict[str, str]:

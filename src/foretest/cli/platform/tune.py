@@ -16,7 +16,7 @@ from foretest.cli.platform.tracking import tracker_at, tracking_option
     epilog="""\b
 Examples:
   foretest platform tune                                      ASHA and Optuna, 40 trials
-  foretest platform tune --search random --search PBT --trials 20 --seeds 2
+  foretest platform tune --search random --search PBT --minutes 4 --seeds 2    at equal cost
   foretest platform tune --address 10.0.0.1:6379 --at-once 32 --trials 500
 """,
 )
@@ -26,7 +26,10 @@ Examples:
 @click.option("--search", "searches", multiple=True, default=("ASHA + Optuna",), show_default=True,
               type=click.Choice(("random", "ASHA + Optuna", "PBT", "BOHB-style")),
               help="How settings are searched; may be given several times.")  # fmt: skip
-@click.option("--trials", type=click.IntRange(2), default=40, show_default=True)
+@click.option("--trials", type=click.IntRange(2), default=40, show_default=True,
+              help="Trials of a search at most; PBT's population is 8.")  # fmt: skip
+@click.option("--minutes", type=click.FloatRange(0, min_open=True),
+              help="CPU minutes after which a search ends.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True,
               help="Times that each search is run.")  # fmt: skip
 @click.option("--at-once", type=click.IntRange(1), default=2, show_default=True,
@@ -40,6 +43,7 @@ def command(
     names: str | None,
     searches: tuple[str, ...],
     trials: int,
+    minutes: float | None,
     seeds: int,
     at_once: int,
     out: Path,
@@ -59,6 +63,7 @@ def command(
     with Screen() as screen:
         outcome = search_and_judge(
             facts, chosen, searches, trials, seeds, out,
-            address=address, at_once=at_once, tracker=tracker_at(tracking), progress=screen,
+            minutes=minutes, address=address, at_once=at_once, tracker=tracker_at(tracking),
+            progress=screen,
         )  # fmt: skip
     click.echo("\n".join(told(outcome)))

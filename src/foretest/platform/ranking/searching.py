@@ -49,6 +49,7 @@ def search_and_judge(
     seeds: int,
     out: Path,
     *,
+    minutes: float | None = None,
     address: str | None,
     at_once: int,
     tracker: Tracker,
@@ -79,13 +80,19 @@ def search_and_judge(
     jobs = [(name, seed) for seed in range(seeds) for name in searches]
     for place, (name, seed) in enumerate(jobs):
         progress("Searching", place, len(jobs))
-        parameters = {"search": name, "trials": trials, "seed": seed, "tuned on": list(on)}
+        parameters = {
+            "search": name, "trials": trials, "CPU minutes": minutes, "seed": seed,
+            "tuned on": list(on),
+        }  # fmt: skip
         with tracker.run("tuning", f"{name} {seed}", parameters=parameters, lineage=made) as run:
             one = _kept(
                 out,
                 parameters | {"data": made.data_version},
-                partial(search, name, folds, trials, out / "trials", seed, address, at_once),
-            )
+                partial(
+                    search, name, folds, trials, out / "trials", seed, address, at_once,
+                    float("inf") if minutes is None else 60 * minutes,
+                ),
+            )  # fmt: skip
             for step, (spent, loss) in enumerate(one.curve):
                 run.metrics({LOSS: loss, "cpu_seconds": spent}, step)
             run.metrics({f"best/{key}": value for key, value in one.best.items()})
@@ -107,12 +114,18 @@ def winners(found: Sequence[Found], real: Any, extra: Any) -> dict[str, Model]:
         if one.search not in best or one.loss < best[one.search].loss:
             best[one.search] = one
     recipes = {SHIPPED: Recipe()} | {
-        name: replace(recipe_of(one.best), rounds=one.rounds) for name, one in best.items()
+        found_by(name): replace(recipe_of(one.best), rounds=one.rounds)
+        for name, one in best.items()
     }
     base = Formula()
     return {
         name: Contender(name, recipe).fitted(real, extra, base) for name, recipe in recipes.items()
     }
+
+
+def found_by(search: str) -> str:
+    """The name of a search's winner among the judged, where orders have names of their own."""
+    return f"found by {search}"
 
 
 def told(outcome: Outcome) -> Iterator[str]:
@@ -129,7 +142,7 @@ def told(outcome: Outcome) -> Iterator[str]:
         )
     yield f"\nJudged on {len(outcome.judged_on)} others: {', '.join(outcome.judged_on)}.\n"
     yield as_text(tabulate(outcome.verdicts, SHIPPED), intervals=True)
-    for name in dict.fromkeys(one.search for one in outcome.found):
+    for name in dict.fromkeys(found_by(one.search) for one in outcome.found):
         for rival in (SHIPPED, OURS):
             for part in (ALL, UNTOUCHED):
                 comparison = compare_verdicts(outcome.verdicts, name, rival, part)

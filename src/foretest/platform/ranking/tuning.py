@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from foretest.config import switched_on
 from foretest.errors import ExtraMissing
 from foretest.platform.cluster import connect
 from foretest.platform.ranking.objective import LOSS, ROUNDS, STEP, Boosting, Fold, Space
@@ -22,6 +25,8 @@ from foretest.platform.ranking.objective import LOSS, ROUNDS, STEP, Boosting, Fo
 CPU = "cpu_seconds"
 REPORTS = ROUNDS // STEP
 """Reports of a trial that nobody cuts."""
+POPULATION = 8
+"""Trials of population based training, which go on together until the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +142,15 @@ def search(
     seed: int = 0,
     address: str | None = None,
     at_once: int = 2,
+    cpu_seconds: float = float("inf"),
 ) -> Found:
-    """Run one of SEARCHES on a cluster (`cluster.connect`); `folder` keeps its trials."""
+    """Run one of SEARCHES on a cluster (`cluster.connect`); `folder` keeps its trials.
+
+    It ends after so many trials, or as soon as they have taken so much CPU time together.
+    """
     t = tune()
     watch = _watch()
+    trials = min(trials, POPULATION) if name == "PBT" else trials
     with connect(address):
         tuner = t.Tuner(
             t.with_resources(t.with_parameters(_trainable(), folds=list(folds)), {"cpu": 1}),
@@ -156,13 +166,21 @@ def search(
             run_config=t.RunConfig(
                 name=f"{name.split()[0].lower()}-{seed}",
                 storage_path=str(folder.resolve()),
-                stop={"training_iteration": REPORTS},
+                stop=_spender(cpu_seconds),
                 callbacks=[watch],
                 verbose=0,
             ),
         )
-        tuner.fit()
+        with _by_us_alone():
+            tuner.fit()
     return watch.found(name, seed)
+
+
+@contextmanager
+def _by_us_alone() -> Iterator[None]:
+    """No logs of Ray Tune's own beside ours, and no lines on the screen about where they lie."""
+    with switched_on("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"), redirect_stdout(StringIO()):
+        yield
 
 
 def _trainable() -> Any:
@@ -192,6 +210,23 @@ def _trainable() -> Any:
             return True
 
     return Trial
+
+
+def _spender(cpu_seconds: float) -> Any:
+    """What ends a trial after REPORTS, and all of them when so much CPU time is spent."""
+
+    class Spender(tune().Stopper):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = cpu_seconds
+
+        def __call__(self, _: str, result: Mapping[str, Any]) -> bool:
+            self.left -= result[CPU]
+            return bool(result["training_iteration"] >= REPORTS)
+
+        def stop_all(self) -> bool:
+            return self.left <= 0
+
+    return Spender()
 
 
 def _watch() -> Any:
