@@ -44,7 +44,7 @@ lint: $(VENV)/.dev ## The checks without the tests
 	@$(BIN)/lint-imports --no-logo > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 
 .PHONY: format
-format: $(VENV)/.dev ## Mend format and style; renew the README's tree and docs/cli.md
+format: $(VENV)/.dev ## Mend format and style; renew docs/map.md, the README's rooms and docs/cli.md
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/python scripts/tree.py

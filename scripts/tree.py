@@ -1,4 +1,4 @@
-"""Write the README's tree of modules; `--check` only says whether it is current."""
+"""Write the tree of docs/map.md and the rooms of the README; `--check`: are they current?"""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ BEGIN, END = "<!-- tree: begin (scripts/tree.py writes this) -->", "<!-- tree: e
 
 
 def main() -> int:
-    readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    new = replaced(old, "\n".join(tree(ROOT / "src" / "foretest")))
-    if "--check" in sys.argv:
-        return int(new != old)
-    readme.write_text(new, encoding="utf-8")
-    return 0
+    package = ROOT / "src" / "foretest"
+    stale = False
+    for page, lines in (("README.md", rooms(package)), ("docs/map.md", tree(package))):
+        old = (ROOT / page).read_text(encoding="utf-8")
+        new = replaced(old, "\n".join(lines))
+        stale |= new != old
+        if "--check" not in sys.argv:
+            (ROOT / page).write_text(new, encoding="utf-8")
+    return int(stale and "--check" in sys.argv)
 
 
 def first_line(module: Path) -> str:
@@ -37,6 +39,13 @@ def tree(package: Path, depth: int = 0) -> Iterator[str]:
     for folder in inside:
         if (folder / "__init__.py").exists():
             yield from tree(folder, depth + 1)
+
+
+def rooms(package: Path) -> Iterator[str]:
+    """A line a folder of the package, with what it says of itself."""
+    for folder in sorted(package.iterdir()):
+        if (folder / "__init__.py").exists():
+            yield _line(f"{folder.name}/", first_line(folder / "__init__.py"), 0)
 
 
 def replaced(text: str, lines: str) -> str:

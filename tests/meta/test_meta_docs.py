@@ -50,10 +50,14 @@ def test_every_error_is_called_by_its_own_name() -> None:
     assert "error" not in _error_classes()
 
 
-def test_readme_shows_the_tree_as_it_is(root: Path, tree_script: ModuleType) -> None:
-    text = (root / "README.md").read_text("utf-8")
-    tree = "\n".join(tree_script.tree(root / "src" / "foretest"))
-    assert tree_script.replaced(text, tree) == text, "run: make format"
+def test_rooms_and_modules_are_shown_as_they_are(root: Path, tree_script: ModuleType) -> None:
+    package = root / "src" / "foretest"
+    for page, lines in (
+        ("README.md", tree_script.rooms(package)),
+        ("docs/map.md", tree_script.tree(package)),
+    ):
+        text = (root / page).read_text("utf-8")
+        assert tree_script.replaced(text, "\n".join(lines)) == text, "run: make format"
 
 
 def test_cli_page_is_current(root: Path, cli_script: ModuleType) -> None:
