@@ -1,10 +1,10 @@
 """Lifts plain test cases out of JUnit XML in bulk: only what is not plain reaches the XML parser.
 
 Nearly all test cases of a report are one element without failures, with the same attributes in the
-same order. The text is cut at the beginnings of test cases and the pieces at their quotes, column
-by column; a piece that then has exactly the shape of its neighbours is a plain case. Whatever else
-stands there (suites, failures, odd spellings) is parsed as XML, in its place. In markup without
-sections a `<` begins a tag wherever it stands, so nothing is taken for a case that is none.
+same order. The text is seen as a table of its tags, with the places of their quotes; a piece that
+has exactly the shape of its neighbours is a plain case. Whatever else stands there (suites,
+failures, odd spellings) is parsed as XML, in its place. In markup without sections a `<` begins a
+tag wherever it stands, so nothing is taken for a case that is none.
 """
 
 from __future__ import annotations
