@@ -141,6 +141,15 @@ def test_what_stands_in_sections_is_no_test() -> None:
     assert {result.test.name for result in lifted[0]} == {"test_0", "test_1", "test_2"}
 
 
+def test_a_title_of_blanks_is_none() -> None:
+    case = '<testcase classname="a.test.ts" name="\xa0" time="1"/>'
+    lifted, parsed = both(
+        f'<testsuites name="vitest tests"><testsuite>{case}</testsuite></testsuites>'.encode()
+    )
+    assert lifted == parsed
+    assert lifted[0][0].test.unit == "a.test.ts"
+
+
 def test_a_case_within_a_case_is_none() -> None:
     plain = '<testcase classname="t" name="a" time="1"/>'
     lifted, parsed = both(
@@ -148,3 +157,21 @@ def test_a_case_within_a_case_is_none() -> None:
     )
     assert {r.test.unit for r in parsed[0]} == {"t::a", "o"}
     assert {r.test.unit for r in lifted[0]} <= {"t::a", "o"}
+
+
+def test_a_log_is_read_where_a_failure_says_nothing_itself() -> None:
+    """CTest says of a failure only what the test printed."""
+    log = "<system-out><![CDATA[E: {} &amp; <x>]]></system-out>"
+    case = '<testcase classname="t" name="{}" time="1">{}</testcase>'
+    insides = [
+        log.format(1),
+        log.format(1) + '<failure message=""/>',
+        '<failure message=""/>' + log.format(2),
+        '<failure message="m"/>' + log.format(3),
+        log.format(1).replace("out", "err"),
+    ]
+    body = "".join(case.format(f"n{i}", inside) for i, inside in enumerate(insides))
+    lifted, parsed = both(f"<testsuite>{body}</testsuite>".encode())
+    assert lifted == parsed
+    marks = [result.fingerprint for result in lifted[0]]
+    assert len(set(marks)) == 4

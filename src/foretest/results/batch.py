@@ -124,11 +124,6 @@ def steady(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def any_volatile(texts: pl.Series) -> bool:
-    """Whether any of the texts may hold something volatile: one look at all of them together."""
-    return bool(texts.str.join("\n").str.contains(VOLATILE).any())
-
-
 def _stable_spelling(unit: str, parameters: str | None) -> tuple[str, str | None]:
     place, colons, name = unit.rpartition("::")
     return f"{place}{colons}{stable(name)}", None if parameters is None else stable(parameters)

@@ -13,7 +13,7 @@ from foretest.results.dialects.javascript import JEST, MOCHA, PLAYWRIGHT, VITEST
 from foretest.results.dialects.native import CTEST, GTEST
 from foretest.results.dialects.python import PYTEST
 from foretest.results.dialects.rust import NEXTEST
-from foretest.results.shapes import ASKED
+from foretest.results.shapes import ASKED, holds
 
 
 def _file_or_class(scene: Scene, classname: str, file: str) -> str:
@@ -40,7 +40,9 @@ class Suites(Sequence[Mapping[str, str]]):
     def __init__(self, before: Mapping[str, str], opened: pl.DataFrame) -> None:
         self._before, self.opened = before, opened
         self._last = (0, before)
-        self.roots = [n + 1 for n in (opened["tag"] != "testsuite").arg_true()]
+        self.roots: list[int] = []
+        if len(opened):
+            self.roots = ((opened["tag"] != "testsuite").arg_true() + 1).to_list()
 
     def __len__(self) -> int:
         return len(self.opened) + 1
@@ -78,7 +80,7 @@ def of_plain(scene: Scene, firsts: pl.DataFrame, suites: Suites) -> list[Dialect
             for n in ("classname", "file", "name")
         ),
     )
-    if told.select(pl.any_horizontal(pl.all().str.contains(_UNREADY))).to_series().any():
+    if any(holds(column, _UNREADY) for column in told):
         return None
     masks = [d.told(scene) for d in _BY_COLUMN if d.told is not None]
     index = pl.coalesce(

@@ -17,15 +17,15 @@ import polars as pl
 
 from foretest.records import Outcome
 from foretest.results.attempts import attempts_of, only_teardown, seconds_of
-from foretest.results.batch import Batch, Case, Entries, any_volatile, steady
+from foretest.results.batch import Batch, Case, Entries, steady
 from foretest.results.choosing import DIALECTS, Suites, of_plain
 from foretest.results.dialects import bazel
 from foretest.results.dialects.contract import Dialect, Scene, Spelling, under
 from foretest.results.dialects.python import PYTEST
 from foretest.results.joining import Units
 from foretest.results.lifting import Stretch, stretches
-from foretest.results.normalise import LONGEST, moment_of
-from foretest.results.shapes import TOLD
+from foretest.results.normalise import LONGEST, VOLATILE, moment_of
+from foretest.results.shapes import TOLD, holds
 from foretest.results.xmlstream import ILLEGAL, Element
 
 ROOTS = (b"<testsuites", b"<testsuite")
@@ -38,8 +38,8 @@ _ISO = (
     r"(?:\.[0-9]+)?(Z|[+-][0-9:]{5}|)$"
 )
 _PLACE = {"suite": pl.Int32(), "position": pl.UInt32()}
-_UNREADY = r"^$|[\x00-\x1f\x{fffe}\x{ffff}]"
-"""Class names that are none, or not as the parser gives them."""
+_UNREADY = r"[\x00-\x1f\x{fffe}\x{ffff}]"
+"""Not as the parser gives it."""
 _PREFIXES = 50_000
 """Prefixes that are remembered: a report with a class a test must not fill the memory."""
 
@@ -113,7 +113,7 @@ class _Reader:
             return
         chosen = self._choose(stretch, suites)
         start, before = 0, None
-        alike = len(set(chosen.values())) == 1
+        alike = len({id(dialect) for dialect in chosen.values()}) == 1
         for number in sorted(chosen) if not alike else [min(chosen)]:
             dialect = chosen[number]
             if before is not None and dialect is not before:
@@ -150,18 +150,16 @@ class _Reader:
         parts: list[pl.DataFrame] = []
         cases = stretch.cases
         if cases is not None and len(cases):
-            rows = self._plain(cases, dialect, suites)
-            parts.append(steady(rows) if any_volatile(cases["name"]) else rows)
+            parts.append(self._plain(cases, dialect, suites))
         if stretch.among:
             entries = Entries()
             for position, number, element in stretch.among:
                 self._reading.scene.suite = suites[number]
-                self._add(element, (position, number), entries, dialect)
+                self._add(element, (position, self._suites + number), entries, dialect)
             parts.append(steady(entries.frame()))
-        rows = parts[0] if len(parts) == 1 else pl.concat(parts, how="diagonal")
-        if not rows["position"].is_sorted():
-            rows = rows.sort("position", maintain_order=True)
-        rows = rows.with_columns(pl.col("suite") + self._suites)
+        rows = parts[0]
+        if len(parts) > 1:
+            rows = pl.concat(parts, how="diagonal").sort("position", maintain_order=True)
         runner = bazel.RUNNER if self._reading.target else dialect.runner
         uncounted = self._uncounted(stretch) if dialect is PYTEST else {}
         return Batch(runner, rows, uncounted)
@@ -170,9 +168,8 @@ class _Reader:
         """For each suite its entries less what it counts and no batch of it has been told."""
         entries = Counter(self._suites + number for _, number, _ in stretch.among)
         if stretch.cases is not None:
-            numbers, counts = np.unique(stretch.cases["suite"].to_numpy(), return_counts=True)
-            plain = zip(numbers.tolist(), counts.tolist(), strict=True)
-            entries.update({self._suites + n: count for n, count in plain})
+            counts = np.bincount(stretch.cases["suite"].to_numpy())
+            entries.update({self._suites + int(n): int(counts[n]) for n in np.flatnonzero(counts)})
         told = {n: count - self._counted[n] for n, count in entries.items() if n in self._counted}
         self._counted.update(dict.fromkeys(told, 0))
         return told
@@ -185,22 +182,26 @@ class _Reader:
             spelled = self._each(cases, dialect, suites)
         else:
             spelled = self._together(cases, dialect, suites)
-        passed, skipped = pl.lit(Outcome.PASSED.value), pl.lit(Outcome.SKIPPED.value)
-        expected = pl.col("skipped").str.contains('type="pytest.xfail"', literal=True)
-        marked = pl.when(expected).then(pl.lit(Outcome.XFAILED.value)).otherwise(skipped)
-        outcome = pl.when(pl.col("skipped").is_null()).then(passed).otherwise(marked)
+        outcome, seconds = pl.lit(Outcome.PASSED.value), pl.lit(_seconds(cases))
+        if cases["skipped"].null_count() < len(cases):
+            skipped = pl.lit(Outcome.SKIPPED.value)
+            expected = pl.col("skipped").str.contains('type="pytest.xfail"', literal=True)
+            marked = pl.when(expected).then(pl.lit(Outcome.XFAILED.value)).otherwise(skipped)
+            outcome = pl.when(pl.col("skipped").is_null()).then(outcome).otherwise(marked)
+            seconds = pl.when(outcome != skipped).then(seconds)
         rows = cases.select(
             "position",
-            pl.col("suite").cast(pl.Int32),
+            pl.col("suite") + self._suites,
             spelled["unit"],
             spelled["parameters"],
-            outcome.alias("outcome"),
-            seconds=pl.when(outcome != skipped).then(_seconds(cases)),
+            outcome=outcome,
+            seconds=seconds,
             attempt=pl.lit(1, pl.Int32),
             fingerprint=pl.lit(None, pl.String),
             known=pl.lit(value=True),
         )
-        return self._join(rows, cases) if self._units else rows
+        rows = self._join(rows, cases) if self._units else rows
+        return steady(rows) if holds(cases["name"], VOLATILE) else rows
 
     def _each(self, cases: pl.DataFrame, dialect: Dialect, suites: Suites) -> pl.DataFrame:
         spelled: list[Spelling] = []
@@ -210,11 +211,13 @@ class _Reader:
         return pl.DataFrame(spelled, {"unit": pl.String, "parameters": pl.String}, orient="row")
 
     def _together(self, cases: pl.DataFrame, dialect: Dialect, suites: Suites) -> pl.DataFrame:
-        prefix = self._prefix(cases, dialect)
-        if dialect.splits is not None and cases["name"].str.contains_any(list(dialect.marks)).any():
-            parts = dialect.splits(cases["name"])
+        names, prefix = cases["name"], self._prefix(cases, dialect)
+        if not dialect.marks or not holds(names, f"[{re.escape(dialect.marks)}]"):
+            parts = names.to_frame("text").with_columns(parameters=pl.lit(None, pl.String))
+        elif dialect.splits is not None:
+            parts = dialect.splits(names)
         else:
-            parts = _split_marked(cases["name"], dialect)
+            parts = _split_marked(names, dialect)
         if dialect.identify is not None and _apart(cases):
             return self._each(cases, dialect, suites)  # not all of them are a prefix and a name
         unit = prefix + parts["text"]
@@ -229,14 +232,11 @@ class _Reader:
             return pl.Series([dialect.prefix(self._reading.scene, "", "")]).new_from_index(
                 0, len(cases)
             )
-        differs = (s.ne_missing(s.shift(1)) for s in places)
-        fresh = reduce(or_, differs)
-        fresh[0] = True
-        firsts = fresh.arg_true()
-        runs = fresh.cum_sum() - 1
+        fresh = reduce(or_, (np.diff(s.rle_id().to_numpy(), prepend=1) != 0 for s in places))
+        firsts, runs = np.flatnonzero(fresh), np.cumsum(fresh) - 1
         if dialect.prefixes is not None and "file" not in cases.columns:
             classnames = places[0].gather(firsts)
-            if not classnames.str.contains(_UNREADY).any():
+            if not holds(classnames, _UNREADY) and not (classnames == "").any():
                 return dialect.prefixes(classnames).gather(runs)
         told = [
             cases[n].gather(firsts).to_list() if n in cases.columns else repeat("")
@@ -348,19 +348,13 @@ def _plain_text(value: str) -> str:
 
 def _split_marked(names: pl.Series, dialect: Dialect) -> pl.DataFrame:
     """The names' parts; those without a mark are whole."""
-    parts = pl.DataFrame({"text": names}).with_columns(parameters=pl.lit(None, pl.String))
-    if not dialect.marks:
-        return parts
     marked = names.str.contains_any(list(dialect.marks)).arg_true()
-    if not len(marked):
-        return parts
     texts, parameters = zip(*map(dialect.split, names.gather(marked)), strict=True)
+    none = pl.Series([None], dtype=pl.String).new_from_index(0, len(names))
     return pl.DataFrame(
         {
             "text": names.scatter(marked, pl.Series(texts, dtype=pl.String)),
-            "parameters": parts["parameters"].scatter(
-                marked, pl.Series(parameters, dtype=pl.String)
-            ),
+            "parameters": none.scatter(marked, pl.Series(parameters, dtype=pl.String)),
         }
     )
 
@@ -370,12 +364,13 @@ def _seconds(cases: pl.DataFrame) -> pl.Series:
     if "time" not in cases.columns:
         return pl.Series([None], dtype=pl.Float64).new_from_index(0, len(cases))
     seconds = cases["time"].cast(pl.Float64, strict=False)
-    odd = seconds.is_null().arg_true()
-    if len(odd):
+    if seconds.null_count():
+        odd = seconds.is_null().arg_true()
         told = [seconds_of(text) for text in cases["time"].gather(odd)]
         seconds = seconds.scatter(odd, pl.Series(told, dtype=pl.Float64))
-    possible = seconds.is_between(0, LONGEST, closed="left")
-    return seconds if possible.all() else seconds.set(~possible.fill_null(value=False), None)
+    values = seconds.to_numpy()
+    possible = (values >= 0) & (values < LONGEST)
+    return seconds if possible.all() else seconds.set(pl.Series(~possible), None)
 
 
 def _earliest(texts: pl.Series) -> list[str]:

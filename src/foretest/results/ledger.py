@@ -29,7 +29,7 @@ class Ledger:
 
     def take(self, batch: Batch) -> None:
         """Append a batch."""
-        rows = batch.rows.drop("position").with_columns(runner=pl.lit(batch.runner))
+        rows = batch.rows.select(pl.exclude("position"), runner=pl.lit(batch.runner))
         self._parts.append(rows)
         self._count += len(batch)
         self._uncounted.update(batch.uncounted)
@@ -108,7 +108,7 @@ def _numbered(rows: pl.DataFrame, uncounted: Collection[int]) -> pl.DataFrame:
     a suite that holds no more than it counts (`uncounted` are those that do) ran such a test
     several times on purpose, as `--dist=each` does.
     """
-    if rows.select(pl.struct(_TEST).n_unique()).item() == len(rows):
+    if rows["unit"].n_unique() == len(rows) or not rows.select(_TEST).is_duplicated().any():
         return rows
     place = (*_TEST, "suite")
     repeated = pl.int_range(pl.len()).over(place) < pl.len().over(place) - 1

@@ -1,10 +1,10 @@
 """Lifts plain test cases out of JUnit XML in bulk: only what is not plain reaches the XML parser.
 
 Nearly all test cases of a report are one element without failures, with the same attributes in the
-same order. The text is cut at the beginnings of test cases and the pieces at their quotes, column
-by column; a piece that then has exactly the shape of its neighbours is a plain case. Whatever else
-stands there (suites, failures, odd spellings) is parsed as XML, in its place. In markup without
-sections a `<` begins a tag wherever it stands, so nothing is taken for a case that is none.
+same order. The text is seen as a table of its tags, with the places of their quotes; a piece that
+has exactly the shape of its neighbours is a plain case. Whatever else stands there (suites,
+failures, odd spellings) is parsed as XML, in its place. In markup without sections a `<` begins a
+tag wherever it stands, so nothing is taken for a case that is none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from foretest.results.familiar import familiar
-from foretest.results.shapes import ASKED, CASE, CLOSE, OPEN, SUITES, Part, Shapes, shapes_of
+from foretest.results.shapes import ASKED, SUITES, Part, Shapes, shapes_of
 from foretest.results.xmlstream import (
     TEXT_LIMIT,
     Builder,
@@ -31,7 +31,8 @@ SIZE = 1 << 20
 """Bytes looked at together."""
 LEAST = 1 << 15
 """Characters below which the parser alone is as quick."""
-_LOG = re.compile(r"<(system-(?:out|err))>[^<]*</\1>\s*")
+CASE = "<testcase "
+_LAST = re.compile(r"]]></system-(?:out|err)>\s*</testcase>")
 
 
 @dataclass(slots=True)
@@ -73,10 +74,14 @@ def stretches(file: IO[bytes], whole: frozenset[str], opened: frozenset[str]) ->
 
     Raises DamagedError as `xmlstream.elements` does, after what was read before.
     """
-    sections, lifter = _Sections(), _Lifter(Builder(whole, opened))
+    np.empty(4 * SIZE, np.uint8)  # glibc then keeps blocks of that size: no fresh pages a piece
+    sections, lifter, held = _Sections(), _Lifter(Builder(whole, opened)), ""
     for text in decoded(file, SIZE):
-        yield from lifter.take(sections.markup(text))
-    yield from lifter.take(sections.markup("", final=True))
+        held += sections.markup(text)
+        if len(held) > SIZE // 2:  # less where logs were left out
+            yield from lifter.take(held)
+            held = ""
+    yield from lifter.take(held + sections.markup("", final=True))
     yield from lifter.end()
 
 
@@ -123,9 +128,19 @@ class _Sections:
             return begin + 2
         start, self._until = begin + 9, "]]>"
         end = text.find("]]>", start)
+        if end >= 0 and _tells_nothing(text, begin, end):
+            return end
         content = text[start : end if end >= 0 else max(start, len(text) - 2)][:TEXT_LIMIT]
         parts.append(content.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
         return start
+
+
+def _tells_nothing(text: str, begin: int, end: int) -> bool:
+    """Whether a section is the log of a case that holds nothing else."""
+    if not text.startswith(("<system-out>", "<system-err>"), begin - 12):
+        return False
+    before = text.rfind("<", 0, begin - 12)
+    return text.startswith(CASE, before) and _LAST.match(text, end) is not None
 
 
 def _cut(text: str) -> int:
@@ -154,13 +169,9 @@ class _Lifter:
             self._shape = shapes_of(text)
         first = text.find(CASE)
         instructs = text.find("?", first) >= 0 and text.find("<?", first) >= 0
-        if self._shape is None or instructs or f"{CASE}<" in text:
+        if self._shape is None or instructs:
             yield from self._parse(text)
             return
-        if "<system-" in text:
-            text = _LOG.sub("", text)
-        for tag in (OPEN, CLOSE):
-            text = text.replace(tag, CASE + tag)
         yield from self._woven(self._shape.part(text))
 
     def end(self) -> Iterator[Stretch]:
@@ -229,12 +240,14 @@ class _Weaving:
             both = pl.concat((suites, _suites(self._opened)))
             suites = both.sort("position", maintain_order=True)
         places = suites["position"].to_numpy()
-        numbers = np.searchsorted(places, cases["position"].to_numpy()).astype(np.int32)
+        numbers = pl.Series(
+            "suite", np.searchsorted(places, cases["position"].to_numpy()), pl.Int32
+        )
         among = [
             (at, before + int(np.searchsorted(places, at)), element)
             for at, before, element in self._among
         ]
-        return Stretch(cases.with_columns(suite=pl.Series(numbers)), among, suites)
+        return Stretch(cases.hstack([numbers]), among, suites)
 
     def _enter(self, done: int, position: int | None) -> int:
         """Take in the tags of plain suites up to there, all at one time."""

@@ -16,6 +16,10 @@ from foretest.results.jsonstream import inner, items, number, objects, text, tex
 _SCRIPT = re.compile(r"\.(?:[cm]?[jt]sx?|vue|svelte)$")
 
 
+_BLANKS = "".join(sign for sign in map(chr, range(0x80, 0x3001)) if sign.isspace())
+"""What else may stand around a title and is left out."""
+
+
 def _unit(file: str, *titles: str) -> str:
     """Titles are joined by spaces, as `-t` and `--grep` want them."""
     title = " ".join(part for part in (t.strip() for t in titles) if part)
@@ -103,7 +107,12 @@ def _whole(_: Scene, __: str, ___: str) -> str:
 
 JEST = Dialect("jest", _tells_jest, _whole, identify=_jest, suspect=_no_files)
 VITEST = Dialect(
-    "vitest", _tells_vitest, _vitest_file, identify=_vitest, marks="> ", splits=_vitest_titles
+    "vitest",
+    _tells_vitest,
+    _vitest_file,
+    identify=_vitest,
+    marks="> " + _BLANKS,
+    splits=_vitest_titles,
 )
 PLAYWRIGHT = Dialect("playwright", _tells_playwright, _whole, identify=_playwright)
 MOCHA = Dialect("mocha", _tells_mocha, _whole, identify=_mocha)

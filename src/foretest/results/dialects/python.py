@@ -62,7 +62,8 @@ def _prefix(scene: Scene, classname: str, file: str) -> str:
 
 
 def _prefixes(classnames: pl.Series) -> pl.Series:
-    parts = classnames.str.extract_groups(r"(?s)^(.*?)(?:\.([A-Z].*))?$").struct.unnest()
+    parted = classnames.str.replace(r"\.([A-Z])", "\n$1").str.splitn("\n", 2)
+    parts = parted.struct.rename_fields(["1", "2"]).struct.unnest()
     module, classes = pl.col("1").str.replace_all(".", "/", literal=True) + ".py::", pl.col("2")
     within = (classes.str.replace_all(".", "::", literal=True) + "::").fill_null("")
     return parts.select(prefix=module + within).to_series()
