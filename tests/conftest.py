@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,7 +18,9 @@ from small_project import project, template, unlearnt
 
 __all__ = ["now", "project", "store", "template", "unlearnt"]
 
-# A busy machine is no failure.
+# A busy machine is no failure. Threads that wait for one another at every step, and a core that is
+# somebody else's just then, make minutes of seconds; read when torch and LightGBM are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("foretest", deadline=None)
 settings.load_profile("foretest")
 

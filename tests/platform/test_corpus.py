@@ -88,7 +88,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         write_text(python, f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         python.chmod(0o755)
         write_text(scratch / name / "installed", "pytest\ncoverage>=7.6")
-        return Order(scratch, minutes=1.0, faults=2)
+        return Order(scratch, minutes=60.0, faults=2)  # it ends where nothing is left to try
 
     return order
 
@@ -309,6 +309,12 @@ def test_damaged_facts_are_named(
     (tmp_path / "one.jsonl.gz").write_bytes(content)
     assert main(["platform", "corpus", "status", "--facts", str(tmp_path)]) == 2
     assert "one.jsonl.gz cannot be read as facts" in capsys.readouterr().err
+
+
+def test_damaged_evidence_is_named(tmp_path: Path) -> None:
+    (tmp_path / "one.fresh.ftb").write_bytes(b"half of a bundle")
+    with pytest.raises(BadStore, match=r"one\.fresh\.ftb cannot be read as facts"):
+        read_evidence(tmp_path, "one", FRESH)
 
 
 def test_the_verb_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:

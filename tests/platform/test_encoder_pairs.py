@@ -158,7 +158,7 @@ def test_pairs_are_made_once_and_read_as_they_were(clone: Path, tmp_path: Path) 
     for _ in range(2):
         prepare(clone.parents[1], names, tmp_path, CONFIG, progress=said.append)
     small = f"{tmp_path / 'tokenizer.json'} knows 293 of 400 tokens."
-    passed = "nowhere: no clone, passed over"
+    passed = "No clone, passed over: nowhere."
     assert said == [passed, small, "shop: 1 commits, 1 hunks, 1 tests", passed, small]
     kept = Cochanges.read(tmp_path / "cochanges" / "shop.npz")
     made = tokenised(
@@ -168,6 +168,12 @@ def test_pairs_are_made_once_and_read_as_they_were(clone: Path, tmp_path: Path) 
     )
     assert np.array_equal(kept.hunks[0], made.hunks[0])
     assert np.array_equal(kept.tests[0], made.tests[0])
+
+
+def test_a_folder_without_a_known_clone_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="holds no clone"):
+        prepare(tmp_path, ["shop"], tmp_path / "pairs", CONFIG)
+    assert not (tmp_path / "pairs").exists()
 
 
 def test_pairs_of_an_older_history_or_another_size_are_made_anew(

@@ -72,6 +72,13 @@ def test_on_few_changes_a_template_is_unknown_unless_it_surely_does_not_hold(sou
     few = holds(exam, "all", lambda _: True)
     assert (few.passed, few.essential) == (None, False)
     assert few.why.startswith("6 changes are too few")
+    enough = replace(exam, limits=replace(LIMITS, holds=0.6))
+    first, *others = enough.instances
+    most = holds(enough, "all but one", lambda instance: instance is not first)
+    assert (most.passed, most.essential) == (None, False)
+    assert first.trial.case_id in most.why
+    held = [id(instance) for instance in others[:3]]
+    assert holds(enough, "half", lambda instance: id(instance) in held).passed is False
     assert holds(exam, "none", lambda _: False).passed is False
     assert holds(exam, "enough", lambda _: True, 0.6).passed
 

@@ -104,6 +104,8 @@ def test_on_a_server_a_version_serves_once_it_is_promoted(made, facts, tmp_path,
     tracker = open_tracker(address, spool=tmp_path / "spool")
     done = produced(made, facts, tmp_path, tracker=tracker)
     assert done.released.version == "1"
+    plots = {path.name for path in tmp_path.rglob("plots/*.png")}
+    assert plots == {"caught by suite time.png", "log loss by round.png"}
     capsys.readouterr()
     assert champion_of(tracker, tmp_path / "registry") is None
     assert main(["platform", "promote", "1", "--tracking", address]) == 0
@@ -131,10 +133,13 @@ def test_what_cannot_be_had_is_said_before_anything_is_fitted(facts, tmp_path, c
     assert "Only a ranker can be gone on from" in capsys.readouterr().err
     assert main([*usual, "--warm-start", str(folder)]) == 2
     assert str(folder / BUNDLE) in capsys.readouterr().err
+    for option in ("--out", "--registry"):
+        assert main([*usual, option, str(formula / "in-a-file")]) == 2
+        assert "lock cannot be written: Not a directory" in capsys.readouterr().err
     away = "http://127.0.0.1:9"
     if find_spec("mlflow"):
         assert main([*usual, "--tracking", away]) == 2
-        assert f"registry at {away} failed" in capsys.readouterr().err
+        assert f"The registry at {away} failed: nobody answers.\n" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own

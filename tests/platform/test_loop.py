@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 
@@ -113,6 +114,20 @@ def test_what_saves_memory_or_time_changes_no_result(change):
     _, plain = trained()
     _, saving = trained(dataclasses.replace(SETTINGS, **change))
     assert [s.loss for s in saving.curve] == pytest.approx([s.loss for s in plain.curve], rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch looks at its own tensors
+def test_compiled_blocks_share_a_graph_and_change_no_result(monkeypatch):
+    from torch._dynamo.testing import CompileCounter
+
+    graphs = CompileCounter()  # a compiler that runs each graph as it is
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=graphs))
+    _, plain = trained()
+    model, progress = trained(dataclasses.replace(SETTINGS, compile=True))
+    torch.compiler.reset()
+    assert len(model.blocks) == 2
+    assert graphs.frame_count == 1, graphs.frame_count
+    assert [s.loss for s in progress.curve] == pytest.approx([s.loss for s in plain.curve])
 
 
 def test_half_precision_is_near_and_fp16_is_not_made_up():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import small_corpus
 
+from foretest.cli.main import main
 from foretest.errors import NothingToReplay
 from foretest.features.catalogue import FEATURES
 from foretest.features.frame import FeatureFrame
@@ -15,6 +17,9 @@ from foretest.platform.ranking.contenders import QUESTIONS, SHIPPED, Contender, 
 from foretest.platform.ranking.inputs import FAR, Inputs
 from foretest.platform.ranking.linear import fit_linear
 from foretest.platform.ranking.objective import FOLDS, Boosting, folds_of, log_loss, recipe_of
+from foretest.platform.tracking.plots import CAUGHT
+from foretest.platform.tracking.runs import Run
+from foretest.replay.judge import ALL
 from foretest.training.examples import Example
 from foretest.training.fit import SLIM, Recipe
 
@@ -157,3 +162,21 @@ def test_log_loss_is_what_it_says() -> None:
     loss = -(rows.labels * np.log(p) + (1 - rows.labels) * np.log1p(-p))
     assert log_loss(rows.start, rows) == pytest.approx(np.average(loss, weights=rows.weights))
     assert np.isfinite(base_logit(p)).all()
+
+
+def test_the_verb_races_contenders_and_tells_what_each_catches(tmp_path, capsys, monkeypatch):
+    few = (Contender(SHIPPED, recipe()), Contender("linear", recipe(), fit_linear))
+    monkeypatch.setitem(QUESTIONS, "kinds", lambda: few)  # type: ignore[arg-type]
+    told: list[dict[str, float]] = []
+    monkeypatch.setattr(Run, "metrics", lambda _, values: told.append(values))
+    monkeypatch.setattr(Run, "kept", True)
+    monkeypatch.setattr(Run, "figure", lambda _, chart, name: told.append({name: 0.0}))
+    facts = str(small_corpus.write(tmp_path, repositories=3, changes=4))
+    asked = ["platform", "compare", "kinds", "--facts", facts, "--folds", "3", "--tracking", ""]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert "12 faulty changes" in out
+    (figures, plot) = told
+    assert list(plot) == [CAUGHT]
+    for name in ("oracle", "foretest", SHIPPED, "linear"):
+        assert 0 <= figures[f"{ALL}/{name}/caught at 20 percent"] <= 1

@@ -15,6 +15,7 @@ from foretest.errors import BadConfiguration  # noqa: E402
 from foretest.platform.encoder import scaling  # noqa: E402
 from foretest.platform.encoder.config import EncoderConfig  # noqa: E402
 from foretest.platform.encoder.tables import scaling_chart  # noqa: E402
+from foretest.report.charts import png  # noqa: E402
 
 CONFIG = EncoderConfig(512, 32, 2, 2, 64, 64, 16)
 
@@ -80,3 +81,4 @@ def test_predictions_are_said_and_drawn_apart(measured):
     filled = [mark["filled"] for mark in marks if mark["type"] == "point"]
     assert filled == [True, False, False]
     assert "not measured" in there["title"]
+    assert png(scaling_chart(found)).startswith(b"\x89PNG")  # as a tracked run keeps it

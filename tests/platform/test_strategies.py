@@ -34,11 +34,12 @@ def test_one_command_measures_what_it_can_and_names_what_it_cannot(tmp_path, mon
     monkeypatch.setattr(strategies, "STRATEGIES", [s for s in STRATEGIES if s.name in few])
     monkeypatch.setattr(strategies, "LADDER", {"tiny": CONFIG})
     monkeypatch.chdir(tmp_path)
-    asked = ["--steps", "10", "--rounds", "1", "--batch", "8", "--out", "found.json"]
+    asked = ["--steps", "10", "--rounds", "1", "--batch", "8", "--limit", "3000"]
+    asked += ["--out", "found.json"]
     result = CliRunner().invoke(command, asked, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["command"].endswith("--size tiny --steps 10 --rounds 1 --batch 8 --limit 300")
+    assert found["command"].endswith("--size tiny --steps 10 --rounds 1 --batch 8 --limit 3000")
     rows = {row["strategy"]: row for row in found["rows"]}
     assert set(rows) == few
     baseline, shared = rows["float32 (baseline)"], rows["FSDP, 2 workers"]

@@ -43,7 +43,7 @@ def test_the_verb_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
             assert answer.status == 200
         server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0
+        assert server.wait(300) == 0
         server.stdout.close()
     finally:
         server.kill()
@@ -81,7 +81,10 @@ def test_a_taken_port_is_said_and_the_log_of_who_has_it_stays(tmp_path: Path) ->
 
 
 def test_postgresql_and_s3_and_a_server_that_dies_in_the_middle_of_a_run(
-    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     moto = pytest.importorskip("moto.server", reason="LEFT OUT: no moto[server], no S3 to test on")
     boto3 = pytest.importorskip("boto3", reason="LEFT OUT: boto3 is not installed")
@@ -125,6 +128,9 @@ def test_postgresql_and_s3_and_a_server_that_dies_in_the_middle_of_a_run(
             assert sorted((m.step, m.value) for m in curve) == [(0, 2.0), (1, 1.0)]
             text = asked.download_artifacts(run.id, "notes/a.txt")
             assert Path(text).read_bytes() == b"kept"
+            assert said[-1].startswith(f"{address}/#/experiments/")
+            assert said[-1].endswith(run.id)
+            assert capsys.readouterr().out == ""  # which belongs to the verb
         stored = boto3.client("s3").list_objects_v2(Bucket="team", Prefix="runs/")["Contents"]
         assert any(item["Key"].endswith("notes/a.txt") for item in stored)
         assert "word" not in log.read_text("utf-8")

@@ -31,14 +31,17 @@ HEAD = "127.0.0.2"
 """The head's own address; further nodes take the next ones. Loopback: nobody else gets in."""
 TOKEN = "RAY_CLUSTER_TOKEN_OF_FORETEST"
 """The variable by which a process is known as one of ours."""
-PATIENCE = 90.0
-"""Seconds within which a node must be there; a quiet machine needs about ten."""
+PATIENCE = 600.0
+"""Seconds within which a node must be there: a quiet machine needs about ten, a busy one minutes.
+One that ends by itself is known at once."""
 _FOLDER, _RECORD = "ray-", "cluster.json"
 """A cluster's folder has a short name, since it holds sockets; the record tells others of it."""
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A worker imports for seconds; on a busy machine for more than the minute that Ray allows.
+    "RAY_worker_register_timeout_seconds": "600",
     "PYTHONWARNINGS": "ignore",
 }
 _WAY = "The last lines of its log are above; free memory and ports, then try again."

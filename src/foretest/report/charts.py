@@ -118,7 +118,7 @@ def time_to_first_failure(rows: Sequence[FirstFailure], ours: str = OURS) -> Cha
     return _dressed(alt.LayerChart(layer=[cases, half, median]), height=30 * max(len(names), 1))
 
 
-def specification(chart: Chart) -> dict[str, Any]:
+def specification(chart: Chart | alt.HConcatChart) -> dict[str, Any]:
     """The chart as a Vega-Lite specification, its data inside."""
     spec = chart.to_dict()
     assert isinstance(spec, dict)
@@ -130,9 +130,10 @@ def svg(chart: Chart, width: int = 640) -> str:
     return vl_convert.vegalite_to_svg(specification(chart.properties(width=width)))
 
 
-def png(chart: Chart, width: int = 640, scale: float = 2.0) -> bytes:
-    """The chart as a bitmap on white, for documents."""
-    spec = specification(chart.properties(width=width, background="white"))
+def png(chart: Chart | alt.HConcatChart, width: int = 640, scale: float = 2.0) -> bytes:
+    """The chart as a bitmap on white, for documents; charts side by side keep their own widths."""
+    sized = chart if isinstance(chart, alt.HConcatChart) else chart.properties(width=width)
+    spec = specification(sized.properties(background="white"))
     return vl_convert.vegalite_to_png(spec, scale=scale)
 
 

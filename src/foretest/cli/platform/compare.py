@@ -45,9 +45,11 @@ def command(
     """
     from foretest.cli.screen import Screen
     from foretest.platform.corpus.facts import FRESH, LAGGED, lessons_of, names_in
-    from foretest.platform.ranking.contenders import QUESTIONS
+    from foretest.platform.ranking.contenders import QUESTIONS, SHIPPED
     from foretest.platform.ranking.race import here, metrics_of, on_ray, race, told
     from foretest.platform.tracking.lineage import lineage
+    from foretest.platform.tracking.plots import plotted
+    from foretest.replay.table import tabulate
     from foretest.training.pool import pool
 
     entrants = QUESTIONS[question]()
@@ -73,7 +75,9 @@ def command(
                 verdicts = race(lessons, judged, entrants, folds, spread, screen)
         else:
             verdicts = race(lessons, judged, entrants, folds, here, screen)
-        run.metrics(metrics_of(verdicts))
-        lines = list(told(verdicts, entrants))
-        run.artifact("\n".join(lines).encode(), "race.txt")
-    click.echo("\n".join(lines))
+        lines = tabulate(verdicts, SHIPPED)
+        run.metrics(metrics_of(lines))
+        plotted(run, lines, SHIPPED)
+        text = "\n".join(told(verdicts, lines, entrants))
+        run.artifact(text.encode(), "race.txt")
+    click.echo(text)

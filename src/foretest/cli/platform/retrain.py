@@ -51,7 +51,7 @@ def command(
     from foretest.platform.gate.exam import Candidate
     from foretest.platform.tracking.lineage import lineage
     from foretest.platform.training.producing import Where, produce
-    from foretest.platform.training.release import champion_of, read
+    from foretest.platform.training.release import champion_of, read, writable
     from foretest.platform.training.retraining import in_time, retrain, tell
     from foretest.training.continuing import MORE
     from foretest.training.fit import Recipe
@@ -59,6 +59,7 @@ def command(
     known = named(facts, names)
     tracker, origin = tracker_at(tracking), lineage(facts, seed)
     champion = read(serving) if serving else champion_of(tracker, registry)
+    writable(tracker, out, registry)
     champion = champion or Candidate(Formula())
     usual = Recipe(seed=seed)
     warm = not fresh and not isinstance(champion.model, Formula)

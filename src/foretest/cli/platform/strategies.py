@@ -26,7 +26,7 @@ Examples:
 @click.option(
     "--batch", type=click.IntRange(8), default=16, show_default=True, help="Pairs a step."
 )
-@click.option("--limit", type=click.FloatRange(1), default=300, show_default=True,
+@click.option("--limit", type=click.FloatRange(1), default=900, show_default=True,
               help="Seconds for one run of a strategy, compiling included.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Keep it as JSON.")
 @tracking_option
@@ -63,5 +63,8 @@ def command(
         parameters={"steps": steps, "rounds": rounds, "batch": batch, "limit": limit},
         lineage=Lineage("drawn:uneven-pairs", code_version(), {"seed": 0}),
     ) as run:
+        for row in measured:
+            figures = {name: row[name] for name in ("seconds", "memory", "loss")}
+            run.metrics({f"{row['strategy']}/{name}": each for name, each in figures.items()})
         columns = ("strategy", "seconds", "memory", "loss", "tokens", "learning")
         run.table("strategies", {name: [row[name] for row in measured] for name in columns})

@@ -61,7 +61,8 @@ Examples:
               "models (default: a folder).")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Where to listen. There are no passwords: safe networks only.")  # fmt: skip
-@click.option("--port", default=5000, show_default=True, help="Port to listen on.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=5000, show_default=True,
+              help="Port to listen on.")  # fmt: skip
 def serve(backend: str | None, artifacts: str | None, host: str, port: int) -> int:
     """Serve until told to end (Ctrl-C, SIGTERM). Prints the address once it answers.
 

@@ -73,7 +73,7 @@ def command(
     from foretest.cli.screen import Screen
     from foretest.platform.tracking.lineage import lineage
     from foretest.platform.training.producing import Where, produce
-    from foretest.platform.training.release import champion_of, read
+    from foretest.platform.training.release import champion_of, read, writable
     from foretest.platform.training.trained import everyday, going_on, lessons, train
     from foretest.training.continuing import MORE
     from foretest.training.fit import Recipe
@@ -82,6 +82,7 @@ def command(
     tracker = tracker_at(tracking)
     # All that can be refused is asked for before hours are spent on a fit.
     champion = champion_of(tracker, registry)
+    writable(tracker, out, registry)
     begin = read(start) if start else None
     origin = lineage(facts, seed)
     usual = Recipe(seed=seed)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foretest import bundle as bundles
-from foretest.errors import BadStore
+from foretest.errors import BadBundle, BadStore
 from foretest.evidence.store import EvidenceStore
 from foretest.lab.labels import Case
 from foretest.replay.cases import trials_of
@@ -42,15 +42,15 @@ def kept_cases(facts: Path, name: str) -> bytes:
 def read_evidence(facts: Path, name: str, kind: str) -> tuple[EvidenceStore, Freshness] | None:
     """One kind of evidence of a repository and its age; None where it was not taken.
 
-    Raises BadBundle, and BadStore for a bundle of another kind.
+    Raises BadStore for a file that is damaged, or of another kind.
     """
     path = facts / f"{name}.{kind.split()[0]}.ftb"
     if not path.exists():
         return None
-    bundle = bundles.read(path)
     try:
+        bundle = bundles.read(path)
         ages, age = tuple(bundle.lineage["ages"]), bundle.lineage["age"]
-    except (KeyError, TypeError) as error:
+    except (BadBundle, KeyError, TypeError) as error:
         raise _damaged(path, error) from error
     return bundle.store, Freshness(ages, age, is_ancestor=True)
 

@@ -217,15 +217,20 @@ def prepare(
 
     `clones` holds a repository in NAME/repo, as the corpus leaves it; one that is not there is
     said and passed over. What was made already of the same history is not made again. Raises
-    BadConfiguration where the tokenizer that is there knows more tokens than `config`.
+    BadConfiguration where there is none, and where the tokenizer that is there knows more tokens
+    than `config`.
     """
     wanted = [name for name in names if name not in HELD_OUT]
     repos = {
         n: Repository.open(clones / n / "repo") for n in wanted if (clones / n / "repo").exists()
     }
-    for name in wanted:
-        if name not in repos:
-            progress(f"{name}: no clone, passed over")
+    if not repos:
+        raise BadConfiguration(
+            f"{clones} holds no clone of a repository that has a recipe.",
+            "Name a folder of NAME/repo, such as the one that foretest platform corpus keeps.",
+        )
+    if missing := [name for name in wanted if name not in repos]:
+        progress(f"No clone, passed over: {', '.join(missing)}.")
     path = out / TOKENIZER
     if not path.exists():
         texts = chain.from_iterable(map(snapshots, repos.values()))

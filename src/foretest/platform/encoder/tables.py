@@ -17,6 +17,8 @@ from foretest.report.charts import DASHES, PALETTE
 Found = dict[str, Any]
 POINTS = 400
 """Of a curve."""
+MARGIN = 30
+"""Around a chart: whoever shows it may have wider letters than those that it was laid out with."""
 NAMES = {"one": "one worker", "ddp": "DDP", "fsdp": "FSDP"}
 
 
@@ -135,8 +137,9 @@ def learning_chart(done: Mapping[str, Progress]) -> alt.Chart:
 
 def scaling_chart(found: Found) -> alt.HConcatChart:
     """Left, measured here (solid, filled) beside its back-test (hollow); right, predicted alone."""
-    both = alt.hconcat(_here(found), _there(found), spacing=40)
-    return both.resolve_scale(color="independent").configure_view(stroke=None)
+    both = alt.hconcat(_here(found), _there(found), spacing=40, padding=MARGIN)
+    whole = both.resolve_scale(color="independent").configure_view(stroke=None)
+    return whole.configure_title(anchor="start", fontSize=12)
 
 
 def _here(found: Found) -> alt.LayerChart | alt.FacetChart:
@@ -172,7 +175,7 @@ def _here(found: Found) -> alt.LayerChart | alt.FacetChart:
         model.mark_line(strokeDash=[4, 4], opacity=0.7),
         model.mark_point(filled=False, size=130, strokeWidth=2),
     ).properties(
-        width=230, height=260, title="Measured here (filled), cost model (hollow)"
+        width=230, height=260, title=["Measured here (filled),", "cost model (hollow)"]
     )  # fmt: skip
 
 

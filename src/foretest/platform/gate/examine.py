@@ -16,8 +16,9 @@ from foretest.platform.gate import (
     slices,
     standard,
 )
-from foretest.platform.gate.exam import Candidate, Exam, Limits
+from foretest.platform.gate.exam import CANDIDATE, Candidate, Exam, Limits
 from foretest.platform.gate.verdict import Check, Verdict, as_text
+from foretest.platform.tracking.plots import plotted
 from foretest.replay.judge import ALL
 from foretest.replay.metrics import SHARES
 from foretest.replay.table import tabulate
@@ -95,7 +96,7 @@ def exam_of(
 
 
 def log(run: Run, verdict: Verdict, exam: Exam) -> None:
-    """Tell the tracker the verdict, and every contender by slice."""
+    """Tell the tracker the verdict, and every contender by slice; all of them as a plot."""
     run.tags({"gate": "passed" if verdict.passed else "not passed"})
     run.metric("gate/passed", float(verdict.passed))
     run.artifact(as_text(verdict).encode(), "gate.txt")
@@ -106,7 +107,9 @@ def log(run: Run, verdict: Verdict, exam: Exam) -> None:
         "wanted": [c.wanted for c in verdict.checks],
         "why": [c.why for c in verdict.checks],
     })  # fmt: skip
-    for line in tabulate(exam.verdicts, "candidate"):
+    lines = tabulate(exam.verdicts, CANDIDATE)
+    plotted(run, lines, CANDIDATE)
+    for line in lines:
         at = f"{line.slice}/{line.strategy}"
         run.metrics({
             **{f"{at} caught at {100 * s:.0f} percent": c.mean

@@ -16,7 +16,10 @@ SHOWN = 3
 
 
 def holds(exam: Exam, name: str, template: Template, wanted: float | None = None) -> Check:
-    """The share of instances on which a template holds; `wanted` 1.0 asks for all of them."""
+    """The share of instances on which a template holds; `wanted` 1.0 asks for all of them.
+
+    Failed: it holds on fewer than are wanted. On as many, but not for certain: unknown.
+    """
     least = exam.limits.holds if wanted is None else wanted
     right, wrong, why = 0, [], ""
     for instance in exam.instances:
@@ -35,7 +38,8 @@ def holds(exam: Exam, name: str, template: Template, wanted: float | None = None
     low, high = wilson(right, n, Z)
     told = f"{right} of {n}" if every else f"{right} of {n} [{low:.1%}, {high:.1%}]"
     named = ", ".join(wrong[:SHOWN]) + (f" and {len(wrong) - SHOWN} more" * (len(wrong) > SHOWN))
-    if not every and high >= least > wilson(n, n, Z)[0]:
-        why = f"{n} changes are too few: were it so on all of them, nothing would be certain"
+    few = least > wilson(n, n, Z)[0]
+    if not every and low < least <= high and (few or right >= least * n):
+        why = f"{n} changes are too few to be certain" + (f": not on {named}" if wrong else "")
         return Check(name, None, told, asked, why, essential=False)
     return Check(name, not wrong if every else low >= least, told, asked, f"{why}not on {named}")

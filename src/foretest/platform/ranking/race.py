@@ -13,7 +13,7 @@ from foretest.replay.compare import as_lines, compare_verdicts
 from foretest.replay.judge import ALL, UNTOUCHED, Setting, judge
 from foretest.replay.metrics import SHARES
 from foretest.replay.strategies import OURS, STRATEGIES, by_model
-from foretest.replay.table import Verdict, as_text, tabulate
+from foretest.replay.table import Line, Verdict, as_text
 from foretest.training.pool import Pool, Taught
 
 REFERENCES = (OURS, "BM25", "coverage ranked")
@@ -93,10 +93,10 @@ def verdicts_of(taught: Taught, models: Mapping[str, Model]) -> list[Verdict]:
     return list(judge(lesson.trials, lesson.store, setting).verdicts)
 
 
-def metrics_of(verdicts: Sequence[Verdict]) -> dict[str, float]:
+def metrics_of(lines: Sequence[Line]) -> dict[str, float]:
     """`slice/strategy/figure` of every line; all are shares."""
     found = {}
-    for line in tabulate(verdicts, SHIPPED):
+    for line in lines:
         name = f"{line.slice}/{line.strategy}"
         found[f"{name}/first failure"] = line.first.mean
         for share, caught in zip(SHARES, line.caught, strict=True):
@@ -104,9 +104,11 @@ def metrics_of(verdicts: Sequence[Verdict]) -> dict[str, float]:
     return found
 
 
-def told(verdicts: Sequence[Verdict], entrants: Sequence[Contender]) -> Iterator[str]:
+def told(
+    verdicts: Sequence[Verdict], lines: Sequence[Line], entrants: Sequence[Contender]
+) -> Iterator[str]:
     """The race for a terminal: a table by slice, then each entrant against its references."""
-    yield as_text(tabulate(verdicts, SHIPPED), intervals=True)
+    yield as_text(lines, intervals=True)
     for entrant in entrants:
         for rival in dict.fromkeys((SHIPPED, OURS)):
             if rival != entrant.name:

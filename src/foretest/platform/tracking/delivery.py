@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,13 @@ _REST = 5.0
 """Seconds of rest after a server did not answer."""
 _BATCH = 900
 """Metrics in one call; MLflow takes 1,000."""
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-"""Nothing is reported to MLflow's makers, and no bars are drawn into logs."""
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Nothing is reported to MLflow's makers, no bars are drawn into logs, and what a verb prints for a
+machine stays what it is."""
 _REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"})
 """What MLflow answers to a record that it will never take."""
 
@@ -62,7 +68,7 @@ def client_of(address: str) -> Any:
         return library.MlflowClient(tracking_uri=address, registry_uri=address)
     except library.MlflowException as error:
         raise BadConfiguration(
-            f"{shown(address)} is no address of a tracking server: {error}.",
+            f"{shown(address)} is no address of a tracking server.",
             "Name http://HOST:PORT or sqlite:///FILE.",
         ) from error
 
@@ -125,15 +131,15 @@ class Courier:
                 if len(batch) > 1:  # one of them is to blame
                     singly = len(batch)
                     continue
-                self._say(f"{shown(self.address)} refused {batch[0]['do']}: {_first_line(error)}")
+                self._say(f"{shown(self.address)} refused {batch[0]['do']}: {why(error)}")
                 run_id = journal.run_id
             with self._lock:
                 journal.delivered(journal.sent + len(batch), run_id)
 
     def _away(self, error: Exception) -> None:
         if not self._away_until:
-            why = _first_line(error)
-            self._say(f"{shown(self.address)} takes nothing ({why}); the run is kept here.")
+            told = f"{shown(self.address)} takes nothing ({why(error)})"
+            self._say(f"{told}; the run is kept here.")
         self._away_until = time.monotonic() + _REST
 
     def _work(self) -> None:
@@ -164,6 +170,10 @@ class Courier:
                 log_model(client, run_id, record["name"], self.journal.files(record) / "model")
             case "end":
                 client.set_terminated(run_id, record["status"], record["time"])
+                if self.address.startswith("http"):
+                    experiment = client.get_run(run_id).info.experiment_id
+                    place = f"#/experiments/{experiment}/runs/{run_id}"
+                    self._say(f"{shown(self.address).rstrip('/')}/{place}")
         return run_id
 
 
@@ -181,8 +191,13 @@ def shown(address: str) -> str:
     return re.sub(r"//[^/@]*@", "//", address)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def why(error: Exception) -> str:
+    """What an error of MLflow's client says, in one line."""
+    from requests import RequestException
+
+    if isinstance(error.__cause__ or error.__context__, RequestException):
+        return "nobody answers"
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 def now() -> int:
@@ -264,6 +279,10 @@ def _machine() -> Callable[[], Mapping[str, float]]:
     from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
     monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    with suppress(ImportError, RuntimeError):  # no `nvidia-ml-py`, or no GPU
+        from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+
+        monitors.append(GPUMonitor())
 
     def look() -> Mapping[str, float]:
         values = {}

@@ -17,7 +17,7 @@ from foretest.errors import BadModel, TrackingFailed
 from foretest.features.frame import FeatureFrame
 from foretest.models.contract import Model, identity
 from foretest.platform.tracking import served
-from foretest.platform.tracking.delivery import client_of, log_model, mlflow, shown
+from foretest.platform.tracking.delivery import client_of, log_model, mlflow, shown, why
 from foretest.platform.tracking.runs import Tracker
 
 RANKER = "ranker"
@@ -172,6 +172,6 @@ def _asked(tracker: Tracker) -> Iterator[Any]:
     except mlflow().MlflowException as error:
         away = "Is the server up? `foretest platform tracking serve` starts one."
         raise TrackingFailed(
-            f"The registry at {shown(tracker.address)} failed: {str(error).splitlines()[0]}.",
+            f"The registry at {shown(tracker.address)} failed: {why(error)}.",
             "`foretest platform train` registers what passes." if _absent(error) else away,
         ) from error

@@ -42,6 +42,11 @@ class Run:
         self._courier = courier
 
     @property
+    def kept(self) -> bool:
+        """Whether anybody is told of it."""
+        return self._courier is not None
+
+    @property
     def id(self) -> str:
         """The run's id at the server; empty where nothing is kept or the server was away so far."""
         return self._courier.journal.run_id if self._courier else ""

@@ -20,8 +20,9 @@ from foretest.errors import TrackingFailed
 from foretest.platform.tracking.delivery import QUIET, mlflow
 
 LOOPBACK = "127.0.0.1"
-PATIENCE = 120.0
-"""Seconds within which it must answer; a new database takes a quiet machine about ten."""
+PATIENCE = 600.0
+"""Seconds within which it must answer: a new database takes a quiet machine about ten, a busy one
+minutes. One that ends by itself is known at once."""
 _GRACE = 10.0
 """Seconds that it has to end by itself."""
 

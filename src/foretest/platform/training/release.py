@@ -23,9 +23,19 @@ if TYPE_CHECKING:
     from foretest.platform.tracking.runs import Run, Tracker
 
 NAME, BUNDLE, CARD, CARD_JSON, GATE = "ranker", "model.ftb", "card.md", "card.json", "gate.json"
+LOCK, REGISTRY_LOCK = ".lock", "registry.lock"
 PATIENCE = 300.0
 """Seconds to wait for another training that releases from the same folder."""
 _VERSION = re.compile(rf"{NAME}-(\d+)")
+
+
+def writable(tracker: Tracker, out: Path, registry: Path) -> None:
+    """Raise BadStore where a model could not be kept, before hours are spent on it."""
+    with lock(out / LOCK, PATIENCE):
+        pass
+    if tracker.address is None:
+        with lock(registry / REGISTRY_LOCK):
+            pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ def release(
     With a tracking server the registry is its own, where the version begins at `staging`; without
     one it is the folder `registry`, whose newest version is the champion. Raises TrackingFailed.
     """
-    with lock(out / ".lock", PATIENCE):  # what is registered is what this training wrote
+    with lock(out / LOCK, PATIENCE):  # what is registered is what this training wrote
         written(candidate, verdict, lines, out)
         for name in (CARD, CARD_JSON, GATE, BUNDLE):
             run.artifact(out / name, name)
@@ -105,8 +115,7 @@ def read(place: Path) -> Candidate:
 
 
 def _shelved(out: Path, registry: Path) -> Released:
-    registry.mkdir(parents=True, exist_ok=True)
-    with lock(registry / "registry.lock"):
+    with lock(registry / REGISTRY_LOCK):
         version = str(max(_begun(registry), default=0) + 1)
         place = registry / f"{NAME}-{version}"
         place.mkdir()
