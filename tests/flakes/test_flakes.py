@@ -94,6 +94,25 @@ def test_reruns_of_one_commit_are_one_state_and_edited_trees_are_none(tmp_path: 
     assert read_history(lake.scan("nobody")) is None
 
 
+def test_a_parameter_that_passes_is_no_flip_of_another(tmp_path: Path) -> None:
+    """One set of parameters fails whenever it runs; another fails once and passes when retried."""
+
+    def of(name: str, parameters: str, bad: bool, attempt: int = 1) -> TestResult:
+        test = TestId("t.py", (), name, parameters)
+        return TestResult(test, Outcome.FAILED if bad else Outcome.PASSED, 1.0, attempt)
+
+    lake = Lake(tmp_path / "lake")
+    wrong = [of("test_wrong", "1", bad=False), of("test_wrong", "2", bad=True)]
+    retried = [of("test_port", p, bad=p == "2") for p in "123"]
+    lake.append([run(0, "c", [*wrong, *retried, of("test_port", "2", bad=False, attempt=2)])])
+    lake.append([run(1, "c", [*wrong, *(of("test_port", p, bad=False) for p in "123")])])
+    found = read_history(lake.scan(KEY))
+    assert found is not None
+    told = {f.unit: (f.failed, f.passed) for f in found.failures}
+    assert told == {"t.py::test_wrong": (2, 0), "t.py::test_port": (1, 2)}
+    assert [test.unit for test in rank(found)] == ["t.py::test_port"]
+
+
 def test_a_quarantine_ends(tmp_path: Path) -> None:
     day = date(2025, 3, 1)
     add(tmp_path, Entry("t.py::a", day + timedelta(days=1), "port"))
