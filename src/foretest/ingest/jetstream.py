@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import TimeoutError as TimedOutError
 from contextlib import contextmanager, suppress
@@ -27,10 +25,10 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from foretest.errors import BadConfiguration, BadReport, BadStore, Busy
+from foretest.errors import BadConfiguration, BadStore, Busy
 from foretest.ingest.lease import Lease
+from foretest.ingest.messages import CODING, delivery_of, payload_of
 from foretest.ingest.stream import (
-    UNKNOWN,
     About,
     Delivery,
     Level,
@@ -38,24 +36,21 @@ from foretest.ingest.stream import (
     Receipt,
     Status,
     awaited,
-    decode,
-    encode,
     identity,
 )
 
 STREAM = "FORETEST"
 SUBJECT = "foretest.reports"
 LIMIT = 1 << 30
-LARGEST = 256 << 20
-"""Bytes of a compressed report once it is unpacked again."""
 WINDOW = 7200.0
 """Seconds in which the broker itself knows a report that is sent twice."""
 RETRY_AFTER = 2.0
-_ANSWER = 5.0
+_ANSWER = 20.0
+_REFUSED = 5.0
+"""Seconds after which a broker that refuses connections, or us, is given up."""
 _PATIENCE = 15.0
 _PIPELINE = 16
 _POLL = 0.05
-_LENGTH = struct.Struct("<I")
 T = TypeVar("T")
 
 
@@ -88,6 +83,8 @@ class JetStream:
         self._answer = answer
         self.connections = 0
         """How often a connection was made: what a broker said before may not hold after."""
+        self._heard: Exception | None = None
+        """What the library met with last: the better reason where an answer is only late."""
         self._loop = _Loop()
         try:
             self._client, self._js = self._run(self._connect(), answer)
@@ -101,10 +98,11 @@ class JetStream:
             report, meta.stamped(self.level), self._client.max_payload, self._address
         )
         repository = hashlib.blake2b(meta.origin.repository.encode(), digest_size=6).hexdigest()
-        headers = {"Nats-Msg-Id": identity(report, meta), "Foretest-Coding": coding}
+        headers = {"Nats-Msg-Id": identity(report, meta), CODING: coding}
         deadline = time.monotonic() + self._patience
         while True:
             try:
+                self._connected()  # else it is sent at the next connection, with nobody listening
                 sending = self._js.publish(
                     f"{SUBJECT}.{repository}", payload, timeout=self._answer, headers=headers
                 )
@@ -114,7 +112,7 @@ class JetStream:
                 raise self._refused(error) from error
             except (NatsError, TimeoutError, TimedOutError, OSError) as error:
                 if time.monotonic() >= deadline:
-                    raise self._away(error) from error
+                    raise self._away(error, "nothing was acknowledged") from error
                 time.sleep(_POLL)
 
     def fits(self, report: bytes, meta: Meta) -> None:
@@ -162,26 +160,38 @@ class JetStream:
 
         A request must never wait for the next connection: behind it these numbers may be of others.
         """
-        if not self._client.is_connected:
-            raise self._away(ConnectionError("not connected"))
+        try:
+            self._connected()
+        except OSError as error:
+            raise self._away(error) from error
         self._run(self._js.purge_stream(STREAM, seq=upto + 1), 3 * self._answer)
 
+    def _connected(self) -> None:
+        if not self._client.is_connected:
+            raise ConnectionError(str(self._heard or "not connected"))
+
     async def _connect(self) -> tuple[Client, JetStreamContext]:
-        async def silent(_: Exception) -> None:  # every failing call raises for itself
-            return
+        ends = time.monotonic() + _REFUSED
+
+        async def hears(error: Exception) -> None:  # every failing call raises for itself
+            self._heard = error
+            late = isinstance(error, TimeoutError)
+            if not (late or self.connections) and time.monotonic() > ends:
+                raise error
 
         async def again() -> None:
             self.connections += 1
 
         client = await nats.connect(
             self._address,
-            error_cb=silent,
+            error_cb=hears,
             reconnected_cb=again,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.1,
+            connect_timeout=self._answer,
         )
         self.connections += 1
-        js = client.jetstream()
+        js = client.jetstream(timeout=self._answer)
         try:
             info = await js.stream_info(STREAM)
         except NotFoundError:
@@ -232,11 +242,11 @@ class JetStream:
                     raise
                 time.sleep(_POLL)
 
-    def _away(self, error: Exception) -> BadStore:
-        reason = str(error) or type(error).__name__
+    def _away(self, error: Exception, so: str = "") -> BadStore:
+        reason = str(error) or str(self._heard or "") or type(error).__name__
         return BadStore(
-            f"The broker at {self._address} does not answer ({reason}): nothing was acknowledged.",
-            "See that nats-server runs with JetStream (-js), and send again: that is safe.",
+            f"The broker at {self._address} does not answer ({reason}){so and ': '}{so}.",
+            "See that nats-server runs there with JetStream (-js), and try again: that is safe.",
         )
 
     def _refused(self, error: APIError) -> BadStore | Busy:
@@ -291,7 +301,7 @@ class JetStreamReader:
             count = min(_PIPELINE, state.last_seq - first + 1)
             for sequence, message in enumerate(self._stream.fetch(first, count), first):
                 if message is not None:
-                    delivery = _delivery(sequence, message)
+                    delivery = delivery_of(sequence, message)
                     if about(delivery.meta, delivery.report):
                         self._stream.delete(sequence)
                         gone += 1
@@ -312,7 +322,7 @@ class JetStreamReader:
             count = min(_PIPELINE, state.last_seq - at + 1, reports - len(found))
             for message in self._stream.fetch(at, count):
                 if message is not None:
-                    found.append(_delivery(at, message))
+                    found.append(delivery_of(at, message))
                     held += len(found[-1].report)
                 self._at = at
                 at += 1
@@ -336,43 +346,6 @@ def _faults(config: StreamConfig) -> list[str]:
         f"does not take {SUBJECT}.>": f"{SUBJECT}.>" not in (config.subjects or []),
     }
     return [fault for fault, there in wrong.items() if there]
-
-
-def payload_of(report: bytes, meta: Meta, largest: int, address: str) -> tuple[bytes, str]:
-    """One message's payload, compressed where the broker would refuse it as it is."""
-    said = encode(meta)
-    payload = _LENGTH.pack(len(said)) + said + report
-    room = largest - 4096  # for subject and headers
-    if len(payload) <= room:
-        return payload, "plain"
-    if len(report) <= LARGEST:
-        payload = _LENGTH.pack(len(said)) + said + zlib.compress(report, 1)
-        if len(payload) <= room:
-            return payload, "zlib"
-    raise BadReport(
-        f"{meta.name} ({len(report) / 1e6:,.1f} MB) is too large for {address}, compressed too.",
-        "Raise max_payload in the broker's configuration, or send the report in parts (shards).",
-    )
-
-
-def _delivery(sequence: int, message: RawStreamMsg) -> Delivery:
-    data = message.data or b""
-    coding = (message.headers or {}).get("Foretest-Coding", "plain")
-    try:
-        (length,) = _LENGTH.unpack_from(data)
-        meta, report = decode(data[4 : 4 + length]), data[4 + length :]
-    except (struct.error, BadReport):
-        return Delivery(sequence, UNKNOWN, data, "It came without usable meta data.")
-    if coding != "zlib":
-        return Delivery(sequence, meta, report)
-    unpacking = zlib.decompressobj()
-    try:
-        plain = unpacking.decompress(report, LARGEST)
-    except zlib.error:
-        return Delivery(sequence, meta, report, "It could not be unpacked.")
-    if not unpacking.eof:
-        return Delivery(sequence, meta, report, f"It is larger than {LARGEST >> 20} MiB unpacked.")
-    return Delivery(sequence, meta, plain)
 
 
 class _Loop:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foretest.errors import BadReport, BadStore, Busy
-from foretest.ingest.jetstream import JetStream, payload_of
+from foretest.ingest.jetstream import JetStream
+from foretest.ingest.messages import payload_of
 from foretest.ingest.spool import Spool
 from foretest.ingest.stream import Level, Meta, Reader, Receipt, Status
 
@@ -126,7 +127,13 @@ class Outbox:
         return self._broker.reader()
 
     def status(self) -> Status:
-        here, there = self._spool.status(), self._broker.status()
+        """What waits with the broker, and here. Raises BadStore where the broker is away."""
+        here = self._spool.status()
+        try:
+            there = self._broker.status()
+        except BadStore as error:
+            said = f"{here.waiting:,} reports wait for it in the outbox on this machine"
+            raise BadStore(f"{error.message} {said}.", error.remedy) from error
         kept = f"{here.waiting:,} reports wait in the outbox until the lake is known to have them."
         return replace(there, level=self.level, notices=(*there.notices, kept))
 
