@@ -65,6 +65,7 @@ Examples:
   foretest ingest append "build/**/TEST-*.xml" --run-id "$CI_RUN"
   foretest ingest append --stream nats://ci:4222 --run-id "$CI_RUN" --attempt 2 report.xml
   foretest ingest append --repository-key github.com/acme/shop --commit "$SHA" report.xml
+  foretest ingest append --decision last report.xml       as `foretest select` chose
 """,
 )
 @click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -80,6 +81,7 @@ Examples:
     help="Attempt of the whole run (default: CI's).",
 )
 @click.option("--shard", help="Part of the run, where several jobs share one id.")
+@click.option("--decision", help="The selection that ran, by name, or 'last' for the last one.")
 def append(
     reports: tuple[Path, ...],
     stream: str | None,
@@ -89,13 +91,16 @@ def append(
 ) -> None:
     """Keep REPORTS: files, folders, patterns; those of one run are joined.
 
-    Each run is acknowledged by a line, and what was acknowledged is never lost.
+    Each run is acknowledged by a line, and what was acknowledged is never lost. Where too little
+    of what was selected came back, all is kept and the exit status is 2, as with `record`.
     """
     from foretest.ingest.producing import parcelled
+    from foretest.remembering import returned
 
     config, git = _place(repository)
     origin = _origin(config, git, **more)
     sent = parcelled(reports, _known(config, git)(origin.repository), origin)
+    _, mismatch = returned(config, sent.runs, sent.notices)
     for notice in sent.notices:
         click.echo(f"note: {notice}", err=True)
     opened, _ = _opened(config, stream, durability)
@@ -107,6 +112,8 @@ def append(
             click.echo(f"{one.label} kept as {receipt.sequence} (level {receipt.level}{again})")
     finally:
         opened.close()
+    if mismatch is not None:
+        raise mismatch
 
 
 @command.command(
@@ -279,13 +286,14 @@ def _origin(
     run_id: str | None,
     attempt: int | None,
     shard: str | None,
+    decision: str | None,
 ) -> Origin:
     """What is known of every report of this call; a report of its own words wins."""
     from dataclasses import replace
 
     from foretest.changes.git import Repository
     from foretest.changes.git import repository_key as key_here
-    from foretest.remembering import named_commit, origin_of
+    from foretest.remembering import named_commit, named_decision, origin_of
     from foretest.results.read import Origin
     from foretest.results.report import here
 
@@ -300,7 +308,13 @@ def _origin(
         key = repository_key or config.repository
         tested = None if commit is None else named_commit(commit)
         origin = Origin(key, tested, configuration=here(), run_id=run_id or "", root=config.root)
-    return replace(origin, attempt=attempt or origin.attempt, shard=shard or origin.shard)
+    selected = named_decision(config, decision) if decision else None
+    return replace(
+        origin,
+        attempt=attempt or origin.attempt,
+        shard=shard or origin.shard,
+        decision_id=selected,
+    )
 
 
 def _known(config: Config, git: bool) -> Callable[[str], Any]:
