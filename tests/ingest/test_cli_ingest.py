@@ -94,6 +94,7 @@ def test_a_broker_that_is_away_only_delays(checkout: Path, broker: Any) -> None:
     broker.kill()
     kept = said("append", *stream, "--run-id", "second", "r.xml")
     assert "r.xml kept as 2 (level process; waits here until the broker answers)" in kept.output
+    assert "note: The broker at nats://127.0.0.1" in kept.stderr
     with pytest.raises(BadStore, match="nats-server"):
         said("run", *stream, "--drain")
     broker.start()

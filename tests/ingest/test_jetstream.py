@@ -232,7 +232,7 @@ def test_a_broker_that_stays_away_acknowledges_nothing(broker: Any, make_meta: M
 def test_what_waits_for_a_broker_that_is_away_is_counted(tmp_path: Path, make_meta: Make) -> None:
     away = Away("nats://broker.example", BadStore("It does not answer."))
     outbox = Outbox(tmp_path / "outbox", away)
-    assert outbox.append(b"one", make_meta()).waits
+    assert outbox.append(b"one", make_meta()).waits == "It does not answer."
     with pytest.raises(BadStore, match="1 reports wait for it in the outbox on this"):
         outbox.status()
     outbox.close()
@@ -313,7 +313,8 @@ def test_the_outbox_acknowledges_while_the_broker_is_away(
 def test_addresses(tmp_path: Path) -> None:
     assert "stream" in open_stream("", Level.PROCESS, tmp_path).status().address
     assert str(tmp_path) in open_stream(f"spool:{tmp_path}", Level.POWER, tmp_path).status().address
-    with pytest.raises(BadConfiguration, match="nats://"):
-        open_stream("kafka://x", Level.PROCESS, tmp_path)
+    for none in ("kafka://x", "nats://", "nats://:4222", "nats://h:99999", "nats://h:x"):
+        with pytest.raises(BadConfiguration, match="nats://"):
+            open_stream(none, Level.PROCESS, tmp_path)
     with pytest.raises(BadConfiguration, match="process and power"):
         level_of("fsync")

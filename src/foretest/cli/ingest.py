@@ -104,14 +104,18 @@ def append(
     for notice in sent.notices:
         click.echo(f"note: {notice}", err=True)
     opened, _ = _opened(config, stream, durability)
+    reasons: dict[str, None] = {}
     try:
         for one in sent.messages:
             receipt = opened.append(one.report, one.meta)
             again = ", known already" if receipt.duplicate else ""
             again += "; waits here until the broker answers" if receipt.waits else ""
             click.echo(f"{one.label} kept as {receipt.sequence} (level {receipt.level}{again})")
+            reasons[receipt.waits] = None
     finally:
         opened.close()
+        for reason in filter(None, reasons):
+            click.echo(f"note: {reason}", err=True)
     if mismatch is not None:
         raise mismatch
 

@@ -92,8 +92,8 @@ class Outbox:
                 self._send(receipt.sequence, report, meta)
                 if time.monotonic() - self._settled_at > _SETTLE:
                     self.settle()
-        except (BadStore, Busy):
-            return replace(receipt, waits=True)
+        except (BadStore, Busy) as error:
+            return replace(receipt, waits=error.message)
         return receipt
 
     def settle(self) -> int:

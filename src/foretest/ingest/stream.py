@@ -66,8 +66,8 @@ class Receipt:
     level: Level
     duplicate: bool = False
     """The stream held the very same report already and did not take it twice."""
-    waits: bool = False
-    """It is kept on this machine, and goes to the broker as soon as that answers."""
+    waits: str = ""
+    """Why it is kept on this machine alone; it goes to the broker as soon as that takes it."""
 
 
 @dataclass(frozen=True, slots=True)
