@@ -310,6 +310,21 @@ def test_the_outbox_acknowledges_while_the_broker_is_away(
     outbox.close()
 
 
+def test_no_password_is_printed(broker: Any, tmp_path: Path) -> None:
+    secret = broker.address.replace("//", "//me:S3cret@")
+    opened = open_stream(secret, Level.PROCESS, tmp_path)
+    assert opened.status().address == broker.address
+    opened.close()
+    broker.kill()
+    with pytest.raises(BadStore) as away:
+        JetStream(secret, answer=0.5)
+    with pytest.raises(BadConfiguration) as none:
+        open_stream(f"{secret}99", Level.PROCESS, tmp_path)
+    for error in (away.value, none.value):
+        assert "127.0.0.1" in str(error)
+        assert "S3cret" not in str(error)
+
+
 def test_addresses(tmp_path: Path) -> None:
     assert "stream" in open_stream("", Level.PROCESS, tmp_path).status().address
     assert str(tmp_path) in open_stream(f"spool:{tmp_path}", Level.POWER, tmp_path).status().address

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from foretest.errors import BadConfiguration, BadStore, ExtraMissing
 from foretest.ingest.spool import LIMIT, Spool
-from foretest.ingest.stream import Level, Stream
+from foretest.ingest.stream import Level, Stream, shown
 
 FOLDER = "stream"
 """Under the state directory: the spool of whoever names no stream."""
@@ -41,7 +41,7 @@ def open_stream(address: str, level: Level, state: Path, limit: int = LIMIT) -> 
         return Spool(folder.expanduser(), level, limit)
     if not _is_broker(address):
         raise BadConfiguration(
-            f"'{address}' is no stream.", "Give spool:FOLDER or nats://HOST:PORT."
+            f"'{shown(address)}' is no stream.", "Give spool:FOLDER or nats://HOST:PORT."
         )
     try:
         from foretest.ingest.jetstream import JetStream

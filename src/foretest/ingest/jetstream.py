@@ -37,6 +37,7 @@ from foretest.ingest.stream import (
     Status,
     awaited,
     identity,
+    shown,
 )
 
 STREAM = "FORETEST"
@@ -79,7 +80,7 @@ class JetStream:
         `answer` is how long one answer of the broker may take, `patience` how long a report is sent
         and the reader's place asked for, again and again; both in seconds.
         """
-        self._address, self._limit, self._patience = address, limit, patience
+        self._address, self._limit, self._patience = shown(address), limit, patience
         self._answer = answer
         self.connections = 0
         """How often a connection was made: what a broker said before may not hold after."""
@@ -87,7 +88,7 @@ class JetStream:
         """What the library met with last: the better reason where an answer is only late."""
         self._loop = _Loop()
         try:
-            self._client, self._js = self._run(self._connect(), answer)
+            self._client, self._js = self._run(self._connect(address), answer)
         except (BadStore, BadConfiguration):
             self._loop.close()
             raise
@@ -170,7 +171,7 @@ class JetStream:
         if not self._client.is_connected:
             raise ConnectionError(str(self._heard or "not connected"))
 
-    async def _connect(self) -> tuple[Client, JetStreamContext]:
+    async def _connect(self, address: str) -> tuple[Client, JetStreamContext]:
         ends = time.monotonic() + _REFUSED
 
         async def hears(error: Exception) -> None:  # every failing call raises for itself
@@ -183,7 +184,7 @@ class JetStream:
             self.connections += 1
 
         client = await nats.connect(
-            self._address,
+            address,
             error_cb=hears,
             reconnected_cb=again,
             max_reconnect_attempts=-1,

@@ -12,7 +12,7 @@ from foretest.errors import BadReport, BadStore, Busy
 from foretest.ingest.jetstream import JetStream
 from foretest.ingest.messages import payload_of
 from foretest.ingest.spool import Spool
-from foretest.ingest.stream import Level, Meta, Reader, Receipt, Status
+from foretest.ingest.stream import Level, Meta, Reader, Receipt, Status, shown
 
 if TYPE_CHECKING:
     from nats.js.api import StreamInfo
@@ -33,7 +33,7 @@ class Away:
     connections = 0
 
     def __init__(self, address: str, error: BadStore) -> None:
-        self._address, self._error = address, error
+        self._address, self._error = shown(address), error
 
     def fits(self, report: bytes, meta: Meta) -> None:
         """Raise BadStore where a broker with the usual limit would not take a report so large."""
