@@ -103,6 +103,9 @@ def read_report(
     origin = origin or Origin()
     units = known_units if isinstance(known_units, Units) else Units(known_units)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # it is read more than once
+            what = "is no plain file, and nothing can be read from it twice"
+            raise BadReport(f"{path} {what}.", "Write the report to a file, and name that.")
         with path.open("rb") as file:
             begin = _beginning(file)
     except OSError as error:
