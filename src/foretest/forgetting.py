@@ -25,7 +25,7 @@ from foretest.ingest.belonging import about
 from foretest.ingest.consumer import snapshot
 from foretest.ingest.poison import PoisonFolder
 from foretest.ingest.spool import Spool
-from foretest.ingest.stream import Level, Reader
+from foretest.ingest.stream import Level, Reader, Stream
 from foretest.remembering import address
 
 LAKE, SNAPSHOT, QUALITY = "lake", "history.npz", "quality"
@@ -109,14 +109,13 @@ def _streams(config: Config, address: str) -> Iterator[list[Reader]]:
     """The streams of this machine and the one at `address`, held so that nobody reads them."""
     asked = address or config.stream
     with ExitStack() as stack:
-        here = (Spool(config.state / name) for name in (FOLDER, OUTBOX))
-        readers: list[Reader] = [
-            stack.enter_context(spool.reader()) for spool in here if spool.folder.exists()
-        ]
+        there: list[Stream] = []
         if asked and asked != f"spool:{config.state / FOLDER}":
-            opened = stack.enter_context(closing(open_stream(asked, Level.POWER, config.state)))
-            readers.append(stack.enter_context(opened.reader()))
-        yield readers
+            opened = open_stream(asked, Level.POWER, config.state)
+            there.append(stack.enter_context(closing(opened)))  # it sends what waits at its end
+        here = (Spool(config.state / name) for name in (FOLDER, OUTBOX))
+        kept = [spool for spool in here if spool.folder.exists()]
+        yield [stack.enter_context(stream.reader()) for stream in (*kept, *there)]
 
 
 def _own_files(config: Config, repository: str) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """NATS: the same promises with a broker in between, which may die as well."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from foretest.ingest.addresses import level_of, open_stream
 from foretest.ingest.belonging import about
 from foretest.ingest.jetstream import STREAM, SUBJECT, JetStream
 from foretest.ingest.outbox import Away, Outbox
+from foretest.ingest.spool import Spool
 from foretest.ingest.stream import Level, Meta
 
 Make = Callable[..., Meta]
@@ -270,6 +272,18 @@ def test_the_outbox_keeps_until_the_lake_has_it(
     assert outbox.settle() == 1
     assert bodies(outbox, acknowledge=True) == [b"one"]
     assert outbox.settle() == 0
+    outbox.close()
+
+
+def test_two_producers_of_one_outbox_wait_for_one_another(
+    broker: Any, tmp_path: Path, make_meta: Make
+) -> None:
+    outbox = Outbox(tmp_path / "outbox", patient(broker))
+    held = contextlib.ExitStack()
+    held.enter_context(Spool(tmp_path / "outbox").reader())
+    threading.Timer(0.5, held.close).start()
+    assert not outbox.append(b"one", make_meta()).waits
+    assert bodies(outbox) == [b"one"]
     outbox.close()
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SETTLE = 1.0
 """Seconds between two looks at what the lake has taken over."""
+_TURN = 10.0
+"""Seconds to wait for another process that sends from the same outbox: each is soon done."""
 _AT_ONCE = 64 << 20
 _USUAL = 1 << 20
 """Bytes of one message that a broker takes unless it was told otherwise."""
@@ -103,7 +105,7 @@ class Outbox:
         """
         self._settled_at = time.monotonic()
         self._behind = True
-        with self._spool.reader() as reader:
+        with self._spool.reader(_TURN) as reader:
             while waiting := reader.read(10_000, _AT_ONCE, 0):
                 for delivery in waiting:
                     if delivery.sequence not in self._current():
