@@ -112,7 +112,7 @@ def read_report(
         raise BadReport(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
     if _PLUGIN.match(begin):
         return _plugin(path, origin)
-    document = next((d for d in DOCUMENTS if _begins(d, begin)), None)
+    document = next((d for d in DOCUMENTS if d.begins.match(begin)), None)
     if document is not None:
         reading = junit.Reading(began=_began(path))
         read = _read(path, origin, lambda file, _: _documented(document, file, origin), reading)
@@ -132,12 +132,6 @@ def _beginning(file: IO[bytes]) -> bytes:
     while not begin and (part := file.read(_SNIFFED)):
         begin = part.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     return begin + file.read(_SNIFFED - len(begin)).replace(b"\0", b"")
-
-
-def _begins(document: Document, begin: bytes) -> bool:
-    """XML may have a declaration and comments before its root, JSON begins at once."""
-    found = document.begins.search(begin) if begin.startswith(b"<") else None
-    return found is not None or document.begins.match(begin) is not None
 
 
 def _lists(path: Path, name: str) -> bool:

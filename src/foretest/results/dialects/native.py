@@ -59,7 +59,8 @@ def _ctest_case(test: Element) -> Case:
 
 
 CTEST = Dialect("ctest", _tells_ctest, _nowhere)
-CTEST_XML = Document("ctest", re.compile(rb"<Site\b"), _test_xml)
+_PROLOGUE = rb"(?:<\?[^>]*>|<!--(?:[^-]|-(?!->))*-->|\s)*"
+CTEST_XML = Document("ctest", re.compile(_PROLOGUE + rb"<Site\b"), _test_xml)
 
 # --- GoogleTest --------------------------------------------------------------------------------
 
