@@ -28,7 +28,7 @@ from foretest.results.joining import Units
 from foretest.results.jsonstream import has_list
 from foretest.results.ledger import Ledger
 from foretest.results.normalise import clean, moment_of
-from foretest.results.xmlstream import DamagedError
+from foretest.results.xmlstream import PROLOGUE, DamagedError
 
 DOCUMENTS = (JEST_JSON, VITEST_JSON, PLAYWRIGHT_JSON, MOCHA_JSON, GTEST_JSON, go.GO, CTEST_XML)
 """Formats of their own; everything else in XML is JUnit's."""
@@ -37,7 +37,7 @@ KNOWN = (
     "CTest's Test.xml, or the report of `pytest --foretest`"
 )
 _PLUGIN = re.compile(rb'\{\s*"format"\s*:\s*"foretest-report"')
-_NO_RESULTS = (b"<testng-results", b"<failsafe-summary")
+_NO_RESULTS = re.compile(PROLOGUE + rb"<(?:testng-results|failsafe-summary)\b")
 """Roots of what lies among Surefire's reports and repeats or counts what stands in them."""
 _SNIFFED = 4096
 _MOMENT = re.compile(
@@ -170,7 +170,7 @@ def _documented(document: Document, file: IO[bytes], origin: Origin) -> Iterator
 
 
 def _junit(path: Path, begin: bytes, units: Units, origin: Origin) -> ReadReport:
-    if any(root in begin for root in _NO_RESULTS):
+    if _NO_RESULTS.match(begin):
         raise BadReport(f"{path} counts results but names none.", f"Give {KNOWN}.")
     target = bazel.target_of(path.absolute())
     reading = junit.Reading(Scene(files=Files(origin.root)), target=target)
