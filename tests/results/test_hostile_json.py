@@ -115,7 +115,8 @@ def test_what_the_go_command_says_before_its_events_hides_none(tmp_path: Path) -
 
 def test_what_a_test_printed_is_no_sign_of_a_format(tmp_path: Path) -> None:
     path = tmp_path / "junit.xml"
-    said = '<![CDATA[\n{"Action":"pass","Package":"p","Test":"T"}\n<Site name="x"><failsafe-summary>\n]]>'
+    printed = '{"Action":"pass","Package":"p","Test":"T"}\n<Site name="x"><failsafe-summary>'
+    said = f"<![CDATA[\n{printed}\n]]>"
     case = f'<testcase classname="a.b" name="c"><system-out>{said}</system-out></testcase>'
     path.write_text(f'<testsuite name="s">{case}</testsuite>')
     (result,) = read_report(path).run.results
