@@ -12,7 +12,7 @@ from foretest import bundle as bundles
 from foretest.changes.git import Repository, repository_key
 from foretest.config import Config, object_store_environment
 from foretest.durable import lock
-from foretest.errors import ForetestError
+from foretest.errors import ForetestError, NotARepository
 from foretest.history import state as states
 from foretest.history.catalogue import FILE, Catalogue
 from foretest.history.erasure import Tombstone, erase, tombstones
@@ -121,7 +121,7 @@ def _streams(config: Config, address: str) -> Iterator[list[Reader]]:
 def _own_files(config: Config, repository: str) -> Iterator[Path]:
     """Files of the state directory that tell of the repository."""
     yield from (path for path in [snapshot(config.state / STATES, repository)] if path.exists())
-    if repository_key(config, Repository.open(config.root)) == repository:
+    if _key_here(config) == repository:
         found = (config.state / name for name in _OF_THE_REPOSITORY)
         yield from (path for path in found if path.exists())
         yield from sorted((config.state / STATES).glob("*.ftb"))  # where CI's cache keeps them
@@ -133,6 +133,14 @@ def _own_files(config: Config, repository: str) -> Iterator[Path]:
     with suppress(ForetestError):
         if bundles.read(config.bundle_path).store.repository == repository:
             yield config.bundle_path
+
+
+def _key_here(config: Config) -> str:
+    """The repository at hand, or the one that is set where a server has none."""
+    try:
+        return repository_key(config, Repository.open(config.root))
+    except NotARepository:
+        return config.repository
 
 
 def _reports(state: Path, repository: str) -> Iterator[Path]:

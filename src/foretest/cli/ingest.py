@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from foretest.cli.options import Key, repository_option
-from foretest.config import Config, load_config
+from foretest.cli.options import Key, anywhere, repository_option
+from foretest.config import Config
 from foretest.results.report import ATTEMPTS
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def append(
     from foretest.ingest.producing import parcelled
     from foretest.remembering import returned
 
-    config, git = _place(repository)
+    config, git = anywhere(repository)
     origin = _origin(config, git, **more)
     sent = parcelled(reports, _known(config, git)(origin.repository), origin)
     _, mismatch = returned(config, sent.runs, sent.notices)
@@ -147,7 +147,7 @@ def run(
     from foretest.ingest.poison import PoisonFolder
     from foretest.ingest.reading import DeliveryReader
 
-    config, git = _place(repository)
+    config, git = anywhere(repository)
     opened, level = _opened(config, stream, durability)
     there = Lake(lake or config.state / "lake", object_store_environment())
     consumer = Consumer(
@@ -188,7 +188,7 @@ def status(stream: str | None, durability: str | None, repository: Path | None) 
     from foretest.ingest.addresses import POISON
     from foretest.ingest.poison import PoisonFolder
 
-    config, _ = _place(repository)
+    config, _ = anywhere(repository)
     opened, _ = _opened(config, stream, durability)
     try:
         seen = opened.status()
@@ -243,7 +243,7 @@ def poison_retry(
     names: tuple[str, ...], stream: str | None, durability: str | None, repository: Path | None
 ) -> None:
     """Append reports once more, as after an upgrade that can read them."""
-    config, _ = _place(repository)
+    config, _ = anywhere(repository)
     opened, _ = _opened(config, stream, durability)
     try:
         for name in names:
@@ -251,18 +251,6 @@ def poison_retry(
             click.echo(f"{name} waits for the lake again.")
     finally:
         opened.close()
-
-
-def _place(repository: Path | None) -> tuple[Config, bool]:
-    """Settings of the repository here, or of the folder where a server has no repository."""
-    from foretest.changes.git import Repository
-    from foretest.errors import NotARepository
-
-    start = repository or Path.cwd()
-    try:
-        return load_config(Repository.open(start).root), True
-    except NotARepository:
-        return load_config(start.resolve()), False
 
 
 def _opened(config: Config, stream: str | None, durability: str | None) -> tuple[Stream, Level]:
@@ -278,7 +266,7 @@ def _poison(repository: Path | None) -> Any:
     from foretest.ingest.addresses import POISON
     from foretest.ingest.poison import PoisonFolder
 
-    return PoisonFolder(_place(repository)[0].state / POISON)
+    return PoisonFolder(anywhere(repository)[0].state / POISON)
 
 
 def _origin(
