@@ -67,7 +67,9 @@ def test_too_few_that_came_back_fail_loudly_and_are_kept(
     assert "src/org.A::works" in told.err
     assert "not selected: org.A::works" in told.err
     assert "another folder" in told.err
-    assert record(config, [reports]).known_already == 1
+    again = record(config, [reports])
+    assert again.known_already == 1
+    assert "If this is another run, name it: --run-id." in again.sentence()
 
 
 def test_what_is_sent_is_held_to_the_selection_too(

@@ -73,7 +73,8 @@ class Recorded:
 
     def sentence(self) -> str:
         if not self.runs and self.known_already:
-            return f"Nothing new: {_count(self.known_already, 'run')} had been recorded before."
+            told = f"Nothing new: {_count(self.known_already, 'run')} had been recorded before."
+            return f"{told} If this is another run, name it: --run-id." if self.named else told
         if not self.runs and self.named:
             return "Nothing to record: what was named holds no result that can be read."
         if not self.runs:
