@@ -220,7 +220,7 @@ def test_a_broker_killed_and_started_again_kept_everything(
 
 
 def test_a_broker_that_stays_away_acknowledges_nothing(broker: Any, make_meta: Make) -> None:
-    stream = patient(broker, patience=0.2)
+    stream = patient(broker, patience=0.2, answer=30.0)
     broker.kill()
     with pytest.raises(BadStore, match="nothing was acknowledged"):
         stream.append(b"x", make_meta())
@@ -292,7 +292,7 @@ def test_the_outbox_sends_again_what_a_broker_lost(
 ) -> None:
     import shutil
 
-    outbox = Outbox(tmp_path / "outbox", patient(broker, patience=0.1))
+    outbox = Outbox(tmp_path / "outbox", patient(broker, patience=0.1, answer=30.0))
     outbox.append(b"one", make_meta())
     broker.kill()
     outbox.append(b"two", make_meta())
@@ -309,7 +309,7 @@ def test_the_outbox_sends_again_what_a_broker_lost(
 def test_the_outbox_acknowledges_while_the_broker_is_away(
     broker: Any, tmp_path: Path, make_meta: Make
 ) -> None:
-    outbox = Outbox(tmp_path / "outbox", patient(broker, patience=0.1))
+    outbox = Outbox(tmp_path / "outbox", patient(broker, patience=0.1, answer=30.0))
     broker.kill()
     assert outbox.append(b"kept here", make_meta()).level is Level.POWER
     broker.start()

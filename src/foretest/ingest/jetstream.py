@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import TimeoutError as TimedOutError
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -27,6 +25,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from foretest.errors import BadConfiguration, BadStore, Busy
 from foretest.ingest.lease import Lease
+from foretest.ingest.loop import Loop
 from foretest.ingest.messages import CODING, delivery_of, payload_of
 from foretest.ingest.stream import (
     About,
@@ -52,6 +51,8 @@ _REFUSED = 5.0
 _PATIENCE = 15.0
 _PIPELINE = 16
 _POLL = 0.05
+_AWAY = (NatsError, OSError)
+"""What a broker that is away, slow, or refuses us comes to."""
 T = TypeVar("T")
 
 
@@ -86,12 +87,15 @@ class JetStream:
         """How often a connection was made: what a broker said before may not hold after."""
         self._heard: Exception | None = None
         """What the library met with last: the better reason where an answer is only late."""
-        self._loop = _Loop()
+        self._loop = Loop()
         try:
-            self._client, self._js = self._run(self._connect(address), answer)
-        except (BadStore, BadConfiguration):
+            self._client, self._js = self._loop.run(self._connect(address), answer)
+        except BadConfiguration:
             self._loop.close()
             raise
+        except _AWAY as error:
+            self._loop.close()
+            raise self._away(error) from error
 
     def append(self, report: bytes, meta: Meta) -> Receipt:
         """Keep a report; see `stream.Stream`. It is sent again until the broker has answered."""
@@ -107,11 +111,11 @@ class JetStream:
                 sending = self._js.publish(
                     f"{SUBJECT}.{repository}", payload, timeout=self._answer, headers=headers
                 )
-                ack = self._loop.run(sending, self._answer + 1)
+                ack = self._loop.run(sending, self._answer + 1, self._losing())
                 return Receipt(ack.seq, self.level, bool(ack.duplicate))
             except APIError as error:
                 raise self._refused(error) from error
-            except (NatsError, TimeoutError, TimedOutError, OSError) as error:
+            except _AWAY as error:
                 if time.monotonic() >= deadline:
                     raise self._away(error, "nothing was acknowledged") from error
                 time.sleep(_POLL)
@@ -166,6 +170,13 @@ class JetStream:
         except OSError as error:
             raise self._away(error) from error
         self._run(self._js.purge_stream(STREAM, seq=upto + 1), 3 * self._answer)
+
+    def _losing(self) -> Callable[[], bool]:
+        """Tells when the connection that there is now is lost: no answer comes over another."""
+        if not self._client.is_connected:
+            return lambda: False
+        now = self.connections
+        return lambda: not self._client.is_connected or self.connections != now
 
     def _connected(self) -> None:
         if not self._client.is_connected:
@@ -228,8 +239,8 @@ class JetStream:
 
     def _run(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         try:
-            return self._loop.run(work, timeout)
-        except (NatsError, TimeoutError, TimedOutError, OSError) as error:
+            return self._loop.run(work, timeout, self._losing())
+        except _AWAY as error:
             raise self._away(error) from error
 
     def _patiently(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
@@ -347,36 +358,3 @@ def _faults(config: StreamConfig) -> list[str]:
         f"does not take {SUBJECT}.>": f"{SUBJECT}.>" not in (config.subjects or []),
     }
     return [fault for fault, there in wrong.items() if there]
-
-
-class _Loop:
-    """An event loop in a thread of its own, for a library that knows no other way."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result(timeout)
-        except BaseException:
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        """End what the library still does, then the loop itself."""
-        with suppress(TimedOutError):
-            self.run(_ended(), _ANSWER)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_ANSWER)
-        if not self._thread.is_alive():
-            self._loop.close()
-
-
-async def _ended() -> None:
-    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
