@@ -133,7 +133,7 @@ def ordeal(
         for name in ("producer-0", "producer-1", "consumer"):
             if name == "consumer":
                 (folder / "sent").touch()
-            if processes.wait(name, 120):
+            if processes.wait(name, 600):  # the machine may have much else to do
                 raise RuntimeError(f"{name} failed: {(folder / f'{name}.log').read_text()[-2000:]}")
     finally:
         processes.end()
@@ -255,7 +255,7 @@ def _report(run_id: str, repository: str) -> bytes:
 
 
 def _wait_for(port: int) -> None:
-    for _ in range(1000):
+    for _ in range(6000):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)

@@ -67,7 +67,27 @@ def test_too_few_that_came_back_fail_loudly_and_are_kept(
     assert "src/org.A::works" in told.err
     assert "not selected: org.A::works" in told.err
     assert "another folder" in told.err
-    assert record(config, [reports]).known_already == 1
+    again = record(config, [reports])
+    assert again.known_already == 1
+    assert "If this is another run, name it: --run-id." in again.sentence()
+
+
+def test_what_is_sent_is_held_to_the_selection_too(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["-C", str(config.root)]
+    sent = ["ingest", "append", str(surefire(tmp_path / "reports", "A", "B")), *place]
+    assert main([*sent, "--decision", "last"]) == 2  # there is none yet
+    name = decide(config, "src/org.A::works", "src/org.B::works")
+    assert main([*sent, "--decision", "last", "--run-id", "R"]) == 2
+    told = capsys.readouterr()
+    assert "kept as 1" in told.out
+    assert "0 of 2 selected tests came back (0%)" in told.err
+    assert main(["ingest", "run", "--drain", *place]) == 0
+    (run,) = Lake(config.state / "lake").events(Repository.open(config.root).key())
+    assert (run.run_id, run.decision_id, len(run.results)) == ("R", name, 2)
+    decide(config, "org.A::works", "org.B::works")
+    assert main([*sent, "--decision", "last", "--run-id", "S"]) == 0
 
 
 def test_the_threshold_is_a_setting(config: Config, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_two_at_once_lose_and_double_nothing(project: Project) -> None:
     file.write_text(JUNIT)
     verbs = (["record"], ["record"], ["record", str(file)], ["learn"], ["select", "--time", "1h"])
     started = [project.start(*project.command(*verb)) for verb in verbs]
-    told = [process.communicate(timeout=120) for process in started]
+    told = [process.communicate(timeout=600) for process in started]
     for process, (_, err) in zip(started, told, strict=True):
         assert process.returncode == 0, err
         assert "Traceback" not in err

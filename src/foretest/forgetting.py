@@ -12,7 +12,7 @@ from foretest import bundle as bundles
 from foretest.changes.git import Repository, repository_key
 from foretest.config import Config, object_store_environment
 from foretest.durable import lock
-from foretest.errors import ForetestError
+from foretest.errors import ForetestError, NotARepository
 from foretest.history import state as states
 from foretest.history.catalogue import FILE, Catalogue
 from foretest.history.erasure import Tombstone, erase, tombstones
@@ -25,7 +25,7 @@ from foretest.ingest.belonging import about
 from foretest.ingest.consumer import snapshot
 from foretest.ingest.poison import PoisonFolder
 from foretest.ingest.spool import Spool
-from foretest.ingest.stream import Level, Reader
+from foretest.ingest.stream import Level, Reader, Stream
 from foretest.remembering import address
 
 LAKE, SNAPSHOT, QUALITY = "lake", "history.npz", "quality"
@@ -109,20 +109,19 @@ def _streams(config: Config, address: str) -> Iterator[list[Reader]]:
     """The streams of this machine and the one at `address`, held so that nobody reads them."""
     asked = address or config.stream
     with ExitStack() as stack:
-        here = (Spool(config.state / name) for name in (FOLDER, OUTBOX))
-        readers: list[Reader] = [
-            stack.enter_context(spool.reader()) for spool in here if spool.folder.exists()
-        ]
+        there: list[Stream] = []
         if asked and asked != f"spool:{config.state / FOLDER}":
-            opened = stack.enter_context(closing(open_stream(asked, Level.POWER, config.state)))
-            readers.append(stack.enter_context(opened.reader()))
-        yield readers
+            opened = open_stream(asked, Level.POWER, config.state)
+            there.append(stack.enter_context(closing(opened)))  # it sends what waits at its end
+        here = (Spool(config.state / name) for name in (FOLDER, OUTBOX))
+        kept = [spool for spool in here if spool.folder.exists()]
+        yield [stack.enter_context(stream.reader()) for stream in (*kept, *there)]
 
 
 def _own_files(config: Config, repository: str) -> Iterator[Path]:
     """Files of the state directory that tell of the repository."""
     yield from (path for path in [snapshot(config.state / STATES, repository)] if path.exists())
-    if repository_key(config, Repository.open(config.root)) == repository:
+    if _key_here(config) == repository:
         found = (config.state / name for name in _OF_THE_REPOSITORY)
         yield from (path for path in found if path.exists())
         yield from sorted((config.state / STATES).glob("*.ftb"))  # where CI's cache keeps them
@@ -134,6 +133,14 @@ def _own_files(config: Config, repository: str) -> Iterator[Path]:
     with suppress(ForetestError):
         if bundles.read(config.bundle_path).store.repository == repository:
             yield config.bundle_path
+
+
+def _key_here(config: Config) -> str:
+    """The repository at hand, or the one that is set where a server has none."""
+    try:
+        return repository_key(config, Repository.open(config.root))
+    except NotARepository:
+        return config.repository
 
 
 def _reports(state: Path, repository: str) -> Iterator[Path]:

@@ -49,6 +49,8 @@ DAMAGED = ".damaged"
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 PATIENCE = 30.0
 """Seconds to wait for another process that holds the bundle, such as `learn`."""
+_TURN = 300.0
+"""Seconds to wait for other calls of `record`: each is short, but there may be many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Recorded:
 
     def sentence(self) -> str:
         if not self.runs and self.known_already:
-            return f"Nothing new: {_count(self.known_already, 'run')} had been recorded before."
+            told = f"Nothing new: {_count(self.known_already, 'run')} had been recorded before."
+            return f"{told} If this is another run, name it: --run-id." if self.named else told
         if not self.runs and self.named:
             return "Nothing to record: what was named holds no result that can be read."
         if not self.runs:
@@ -108,17 +111,16 @@ def record(
     key = repository_key(config, repo)
     origin = origin_of(config, repo, key, commit, run_id)
     if decision is not None:
-        origin = replace(origin, decision_id=_named(config, decision))
+        origin = replace(origin, decision_id=named_decision(config, decision))
     runs = _read(tuple(reports) or spooled, known, origin, notices, strict=bool(reports))
-    with lock(config.state / "record.lock"):
+    with lock(config.state / "record.lock", _TURN):
         fresh = Lake(config.state / "lake").append(runs) if runs else 0
         entry = _fold(config, repo, origin, notices)
         _catalogue(config, runs, entry)
         _clear(spooled)
     results = sum(len(run.results) for run in runs)
     failed = sum(result.outcome.bad for run in runs for result in run.results)
-    joined = _join_rate(config, runs)
-    mismatch = _mismatch(config, joined, all(run.complete for run in runs), notices)
+    joined, mismatch = returned(config, runs, notices)
     return Recorded(
         runs=fresh,
         results=results if fresh else 0,
@@ -351,32 +353,31 @@ def _decision(config: Config, decision_id: str | None) -> Selection | None:
         return None  # made on another machine: its run is kept, its reasons are not
 
 
-def _named(config: Config, decision: str) -> str:
+def named_decision(config: Config, decision: str) -> str:
     """The id of a decision by its name or `last`. Raises StateNotFound."""
     return decisions.load(config.state, None if decision == "last" else decision).decision_id
 
 
-def _join_rate(config: Config, runs: Sequence[TestRun]) -> JoinRate | None:
-    """Of the runs that a decision known here was made for; None where there is none."""
+def returned(
+    config: Config, runs: Sequence[TestRun], notices: list[str]
+) -> tuple[JoinRate | None, LowJoinRate | None]:
+    """How many selected tests came back in runs of a decision known here, and what to raise if few.
+
+    None where there is no such decision. A run that was cut short has an excuse, which is said.
+    """
     judged = [(run, _decision(config, run.decision_id)) for run in runs]
     selected = {c.test for _, decision in judged if decision for c in decision.chosen}
     seen = {r.test.unit for run, decision in judged if decision for r in run.results}
-    return join_rate(selected, seen, all(run.complete for run, decision in judged if decision))
-
-
-def _mismatch(
-    config: Config, joined: JoinRate | None, complete: bool, notices: list[str]
-) -> LowJoinRate | None:
-    """A run that was cut short has an excuse, which is said."""
+    complete = all(run.complete for run, decision in judged if decision)
+    joined = join_rate(selected, seen, complete)
     if joined is None or joined.share >= config.join_threshold:
-        return None
+        return joined, None
+    said = f"{joined.account()} {joined.cause}"
     if not complete:
-        notices.append(f"{joined.account()} {joined.cause}")
-        return None
-    return LowJoinRate(
-        f"{joined.account()} {joined.cause}",
-        "What was read is recorded. See `low-join-rate` in docs/errors.md.",
-    )
+        notices.append(said)
+        return joined, None
+    remedy = "What was read is kept. See `low-join-rate` in docs/errors.md."
+    return joined, LowJoinRate(said, remedy)
 
 
 def _plain(value: object) -> bool:

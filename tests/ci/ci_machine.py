@@ -105,7 +105,7 @@ class Machine:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=120,
+                timeout=600,
                 check=False,
             )
             ran.text += f"$ {step.shell}\n{done.stdout}"

@@ -131,7 +131,7 @@ def server() -> Iterator[Path]:
             yield place
             assert process.stdin is not None
             process.stdin.close()
-            assert process.wait(30) == 0
+            assert process.wait(300) == 0
 
 
 @pytest.mark.parametrize("system", STEPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -94,6 +95,25 @@ def test_reruns_of_one_commit_are_one_state_and_edited_trees_are_none(tmp_path: 
     assert read_history(lake.scan("nobody")) is None
 
 
+def test_a_parameter_that_passes_is_no_flip_of_another(tmp_path: Path) -> None:
+    """One set of parameters fails whenever it runs; another fails once and passes when retried."""
+
+    def of(name: str, parameters: str, bad: bool, attempt: int = 1) -> TestResult:
+        test = TestId("t.py", (), name, parameters)
+        return TestResult(test, Outcome.FAILED if bad else Outcome.PASSED, 1.0, attempt)
+
+    lake = Lake(tmp_path / "lake")
+    wrong = [of("test_wrong", "1", bad=False), of("test_wrong", "2", bad=True)]
+    retried = [of("test_port", p, bad=p == "2") for p in "123"]
+    lake.append([run(0, "c", [*wrong, *retried, of("test_port", "2", bad=False, attempt=2)])])
+    lake.append([run(1, "c", [*wrong, *(of("test_port", p, bad=False) for p in "123")])])
+    found = read_history(lake.scan(KEY))
+    assert found is not None
+    told = {f.unit: (f.failed, f.passed) for f in found.failures}
+    assert told == {"t.py::test_wrong": (2, 0), "t.py::test_port": (1, 2)}
+    assert [test.unit for test in rank(found)] == ["t.py::test_port"]
+
+
 def test_a_quarantine_ends(tmp_path: Path) -> None:
     day = date(2025, 3, 1)
     add(tmp_path, Entry("t.py::a", day + timedelta(days=1), "port"))
@@ -115,7 +135,21 @@ def test_a_quarantine_ends(tmp_path: Path) -> None:
     assert Entry("t", day, "x").setting() == "t until 2025-03-01: x"
 
 
-@pytest.mark.parametrize("text", ["", "14", "0d", "91d", "2025-02-01", "2026-01-01", "soon", "-1d"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "14",
+        "0d",
+        "91d",
+        "9" * 12 + "d",
+        "9" * 5000 + "w",
+        "2025-02-01",
+        "2026-01-01",
+        "soon",
+        "-1d",
+    ],
+)
 def test_a_term_without_a_near_end_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_term(text, date(2025, 3, 1))
@@ -154,5 +188,14 @@ def test_the_command(unlearnt: Project) -> None:
     assert "has an end" in unlearnt.foretest("flaky", "quarantine", "t.py::a").check(2).err
     told = unlearnt.foretest("flaky", "quarantine", "t.py::a[1]", "--for", "2w", "--reason", "x")
     assert 'quarantine = ["t.py::a until' in told.check().out
-    assert "out of quarantine" in unlearnt.foretest("flaky", "release", "t.py::a").check().out
+    for spelled in ("t.py::a", "t.py::a[1]"):
+        unlearnt.foretest("flaky", "quarantine", spelled, "--for", "2w").check()
+        assert "out of quarantine" in unlearnt.foretest("flaky", "release", spelled).check().out
+    words = ("flaky", "quarantine", "t.py::a", "--for", "2w", "--reason", 'says "no" \\ more')
+    line = unlearnt.foretest(*words).check().out.partition("settings: ")[2]
+    assert tomllib.loads(line)["quarantine"][0].endswith('says "no" \\ more')
+    unlearnt.foretest("flaky", "release", "t.py::a").check()
+    assert (
+        "is no test" in unlearnt.foretest("flaky", "quarantine", "a\nb", "--for", "2w").check(2).err
+    )
     unlearnt.foretest("flaky", "release", "t.py::a").check(1)

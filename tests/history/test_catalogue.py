@@ -222,7 +222,7 @@ WRITE = """
 def test_processes_at_once_wait_for_each_other(path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(WRITE), str(Path(__file__).parent), str(path)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    new = [int(process.communicate(timeout=100)[0]) for process in processes]
+    new = [int(process.communicate(timeout=600)[0]) for process in processes]
     assert sum(new) == 15
     with Catalogue(path) as catalogue:
         assert catalogue.stats()["runs"] == 15

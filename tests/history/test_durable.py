@@ -117,7 +117,7 @@ def test_a_held_lock_names_its_owner_and_falls_with_it(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    with durable.lock(path, timeout=5):
+    with durable.lock(path, timeout=60):
         pass
 
 

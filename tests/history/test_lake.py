@@ -106,7 +106,7 @@ def test_writers_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code, here, str(tmp_path / "lake"), name])
         for name in ("a", "b")
     ]
-    assert [p.wait(timeout=100) for p in processes] == [0, 0]
+    assert [p.wait(timeout=600) for p in processes] == [0, 0]
     lake = Lake(tmp_path / "lake")
     names = sorted(r.run_id for r in lake.events("h/o/n é"))
     assert names == sorted(f"{who}-{i}" for who in ("a", "b", "shared") for i in range(6))

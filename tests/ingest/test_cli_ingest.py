@@ -16,7 +16,15 @@ from foretest.changes.git import Repository
 from foretest.cli.forget import command as forget_command
 from foretest.cli.ingest import command
 from foretest.config import load_config
-from foretest.errors import BadConfiguration, BadReport, BadStore, Busy, MissingBase, StateNotFound
+from foretest.errors import (
+    BadConfiguration,
+    BadReport,
+    BadStore,
+    Busy,
+    MissingBase,
+    NotARepository,
+    StateNotFound,
+)
 from foretest.history.lake import Lake
 from foretest.ingest.spool import Spool
 from foretest.remembering import record
@@ -94,6 +102,7 @@ def test_a_broker_that_is_away_only_delays(checkout: Path, broker: Any) -> None:
     broker.kill()
     kept = said("append", *stream, "--run-id", "second", "r.xml")
     assert "r.xml kept as 2 (level process; waits here until the broker answers)" in kept.output
+    assert "note: The broker at nats://127.0.0.1" in kept.stderr
     with pytest.raises(BadStore, match="nats-server"):
         said("run", *stream, "--drain")
     broker.start()
@@ -170,6 +179,19 @@ def test_forgotten_wherever_it_waits(checkout: Path) -> None:
     assert key.encode() not in stream
     assert b"waiting" not in stream
     lake = Lake(state / "lake").runs().collect()
+    assert lake["repository"].to_list() == ["h/o/other"]
+
+
+def test_a_server_without_a_repository_forgets_too(here: Path) -> None:
+    with pytest.raises(NotARepository):  # nothing is kept here: it is the wrong folder
+        CliRunner().invoke(forget_command, ["h/o/n", "--yes"], catch_exceptions=False)
+    assert not (here / ".foretest").exists()
+    for key in ("h/o/n", "h/o/other"):
+        said("append", "--repository-key", key, "r.xml")
+    said("run", "--drain")
+    told = CliRunner().invoke(forget_command, ["h/o/n", "--yes"], catch_exceptions=False).output
+    assert "1 results deleted" in told
+    lake = Lake(here / ".foretest/lake").runs().collect()
     assert lake["repository"].to_list() == ["h/o/other"]
 
 

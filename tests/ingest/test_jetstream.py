@@ -1,6 +1,7 @@
 """NATS: the same promises with a broker in between, which may die as well."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import textwrap
@@ -18,15 +19,22 @@ from foretest.errors import BadConfiguration, BadReport, BadStore, Busy
 from foretest.ingest.addresses import level_of, open_stream
 from foretest.ingest.belonging import about
 from foretest.ingest.jetstream import STREAM, SUBJECT, JetStream
-from foretest.ingest.outbox import Outbox
+from foretest.ingest.outbox import Away, Outbox
+from foretest.ingest.spool import Spool
 from foretest.ingest.stream import Level, Meta
 
 Make = Callable[..., Meta]
+PATIENCE = 120.0
+"""Seconds for what comes at once but where a machine has much else to do."""
+
+
+def patient(broker: Any, **more: Any) -> JetStream:
+    return JetStream(broker.address, **{"patience": PATIENCE, "answer": PATIENCE, **more})
 
 
 @pytest.fixture
 def stream(broker: Any) -> Any:
-    opened = JetStream(broker.address)
+    opened = patient(broker)
     yield opened
     opened.close()
 
@@ -56,7 +64,7 @@ def test_in_order_once_and_given_up(stream: Any, make_meta: Make) -> None:
 
 
 def test_one_reader_at_a_time(stream: Any, broker: Any) -> None:
-    other = JetStream(broker.address)
+    other = patient(broker)
     with stream.reader(), pytest.raises(Busy), other.reader():
         pass
     with other.reader():
@@ -70,7 +78,7 @@ def test_of_many_readers_at_once_one_gets_in(broker: Any) -> None:
         import sys, time
         from foretest.errors import Busy
         from foretest.ingest.jetstream import JetStream
-        stream = JetStream(sys.argv[1], patience=120, answer=20)  # a machine may be busy
+        stream = JetStream(sys.argv[1], patience=120, answer=120)  # a machine may be busy
         print("ready", flush=True)
         for line in sys.stdin:
             try:
@@ -100,7 +108,7 @@ def test_of_many_readers_at_once_one_gets_in(broker: Any) -> None:
         held = each("go").index("reader")
         rivals[held].kill()  # a dead owner is replaced, whatever it left
         rivals[held].wait()
-        stream = JetStream(broker.address, patience=120, answer=20)
+        stream = patient(broker)
         with stream.reader():
             pass
         stream.close()
@@ -114,10 +122,10 @@ def test_a_reader_that_was_replaced_gives_nothing_up(
     stream: Any, broker: Any, make_meta: Make
 ) -> None:
     stream.append(b"one", make_meta())
-    other = JetStream(broker.address)
+    other = patient(broker)
     with stream.reader() as reader:
         (delivery,) = reader.read(9, 1 << 20, 0)
-        stream._loop.run(reader._lease._listening.unsubscribe(), 5)  # as if it were cut off
+        stream._loop.run(reader._lease._listening.unsubscribe(), PATIENCE)  # as if it were cut off
         with other.reader():
             with pytest.raises(Busy):
                 reader.acknowledge(delivery.sequence)
@@ -156,7 +164,7 @@ def test_a_stream_that_would_lose_reports_is_refused(
 
     asyncio.run(made(StreamConfig(**{**sound, **settings})))
     with pytest.raises(BadConfiguration, match=said) as refused:
-        JetStream(broker.address)
+        patient(broker)
     assert "nats stream rm FORETEST" in refused.value.remedy
 
 
@@ -174,7 +182,7 @@ def test_a_sound_stream_of_somebody_elses_making_is_used(broker: Any, make_meta:
         await client.close()
 
     asyncio.run(made())
-    stream = JetStream(broker.address)
+    stream = patient(broker)
     stream.append(b"one", make_meta())
     assert bodies(stream) == [b"one"]
     stream.close()
@@ -194,7 +202,7 @@ def test_what_is_forgotten_is_gone_from_the_broker(
 
 
 def test_the_level_travels_through_the_outbox(broker: Any, tmp_path: Path, make_meta: Make) -> None:
-    outbox = Outbox(tmp_path / "outbox", JetStream(broker.address), Level.POWER)
+    outbox = Outbox(tmp_path / "outbox", patient(broker), Level.POWER)
     outbox.append(b"one", make_meta())
     with outbox.reader() as reader:
         assert [d.meta.level for d in reader.read(9, 1 << 20, 0)] == [Level.POWER]
@@ -212,17 +220,28 @@ def test_a_broker_killed_and_started_again_kept_everything(
 
 
 def test_a_broker_that_stays_away_acknowledges_nothing(broker: Any, make_meta: Make) -> None:
-    stream = JetStream(broker.address, patience=0.2, answer=0.5)
+    stream = patient(broker, patience=0.2, answer=30.0)
     broker.kill()
     with pytest.raises(BadStore, match="nothing was acknowledged"):
         stream.append(b"x", make_meta())
     stream.close()
     with pytest.raises(BadStore, match="nats-server"):
         JetStream(broker.address, answer=0.5)
+    with pytest.raises(BadStore, match="Connect call failed"):  # not that time was up
+        JetStream(broker.address, answer=PATIENCE)
+
+
+def test_what_waits_for_a_broker_that_is_away_is_counted(tmp_path: Path, make_meta: Make) -> None:
+    away = Away("nats://broker.example", BadStore("It does not answer."))
+    outbox = Outbox(tmp_path / "outbox", away)
+    assert outbox.append(b"one", make_meta()).waits == "It does not answer."
+    with pytest.raises(BadStore, match="1 reports wait for it in the outbox on this"):
+        outbox.status()
+    outbox.close()
 
 
 def test_a_full_stream_says_busy(broker: Any, make_meta: Make) -> None:
-    stream = JetStream(broker.address, limit=3000)
+    stream = patient(broker, limit=3000)
     kept = 3
     for i in range(kept):
         stream.append(b"%3d" % i * 200, make_meta())
@@ -247,7 +266,7 @@ def test_large_reports_are_compressed_or_refused(stream: Any, make_meta: Make) -
 def test_the_outbox_keeps_until_the_lake_has_it(
     broker: Any, tmp_path: Path, make_meta: Make
 ) -> None:
-    outbox = Outbox(tmp_path / "outbox", JetStream(broker.address))
+    outbox = Outbox(tmp_path / "outbox", patient(broker))
     receipt = outbox.append(b"one", make_meta())
     assert receipt.level is Level.POWER
     assert outbox.settle() == 1
@@ -256,19 +275,31 @@ def test_the_outbox_keeps_until_the_lake_has_it(
     outbox.close()
 
 
+def test_two_producers_of_one_outbox_wait_for_one_another(
+    broker: Any, tmp_path: Path, make_meta: Make
+) -> None:
+    outbox = Outbox(tmp_path / "outbox", patient(broker))
+    held = contextlib.ExitStack()
+    held.enter_context(Spool(tmp_path / "outbox").reader())
+    threading.Timer(0.5, held.close).start()
+    assert not outbox.append(b"one", make_meta()).waits
+    assert bodies(outbox) == [b"one"]
+    outbox.close()
+
+
 def test_the_outbox_sends_again_what_a_broker_lost(
     broker: Any, tmp_path: Path, make_meta: Make
 ) -> None:
     import shutil
 
-    outbox = Outbox(tmp_path / "outbox", JetStream(broker.address, patience=0.1, answer=0.5))
+    outbox = Outbox(tmp_path / "outbox", patient(broker, patience=0.1, answer=30.0))
     outbox.append(b"one", make_meta())
     broker.kill()
     outbox.append(b"two", make_meta())
     shutil.rmtree(tmp_path / "jetstream")  # a power cut, at its worst
     broker.start()
     outbox.close()
-    again = Outbox(tmp_path / "outbox", JetStream(broker.address))
+    again = Outbox(tmp_path / "outbox", patient(broker))
     again.append(b"three", make_meta())  # what waits goes first
     assert bodies(again, acknowledge=True) == [b"one", b"two", b"three"]
     assert again.settle() == 0
@@ -278,11 +309,11 @@ def test_the_outbox_sends_again_what_a_broker_lost(
 def test_the_outbox_acknowledges_while_the_broker_is_away(
     broker: Any, tmp_path: Path, make_meta: Make
 ) -> None:
-    outbox = Outbox(tmp_path / "outbox", JetStream(broker.address, patience=0.1, answer=0.5))
+    outbox = Outbox(tmp_path / "outbox", patient(broker, patience=0.1, answer=30.0))
     broker.kill()
     assert outbox.append(b"kept here", make_meta()).level is Level.POWER
     broker.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             if outbox.settle():
@@ -293,10 +324,26 @@ def test_the_outbox_acknowledges_while_the_broker_is_away(
     outbox.close()
 
 
+def test_no_password_is_printed(broker: Any, tmp_path: Path) -> None:
+    secret = broker.address.replace("//", "//me:S3cret@")
+    opened = open_stream(secret, Level.PROCESS, tmp_path)
+    assert opened.status().address == broker.address
+    opened.close()
+    broker.kill()
+    with pytest.raises(BadStore) as away:
+        JetStream(secret, answer=0.5)
+    with pytest.raises(BadConfiguration) as none:
+        open_stream(f"{secret}99", Level.PROCESS, tmp_path)
+    for error in (away.value, none.value):
+        assert "127.0.0.1" in str(error)
+        assert "S3cret" not in str(error)
+
+
 def test_addresses(tmp_path: Path) -> None:
     assert "stream" in open_stream("", Level.PROCESS, tmp_path).status().address
     assert str(tmp_path) in open_stream(f"spool:{tmp_path}", Level.POWER, tmp_path).status().address
-    with pytest.raises(BadConfiguration, match="nats://"):
-        open_stream("kafka://x", Level.PROCESS, tmp_path)
+    for none in ("kafka://x", "nats://", "nats://:4222", "nats://h:99999", "nats://h:x"):
+        with pytest.raises(BadConfiguration, match="nats://"):
+            open_stream(none, Level.PROCESS, tmp_path)
     with pytest.raises(BadConfiguration, match="process and power"):
         level_of("fsync")

@@ -27,7 +27,7 @@ def test_nothing_is_lost_or_doubled(tmp_path: Path, options: list[str]) -> None:
     if "--nats" in options and shutil.which("nats-server") is None:
         pytest.skip("nats-server is not installed: killing a broker is not tested here")
     command = [sys.executable, "-m", "bench.ordeal", "--folder", str(tmp_path), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     found = COUNTS.search(done.stdout)
     assert found, done.stdout + done.stderr
     acknowledged, held, *faults = (int(group.replace(",", "")) for group in found.groups())

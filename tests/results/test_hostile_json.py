@@ -100,3 +100,27 @@ def test_windows_writes_utf16(tmp_path: Path) -> None:
     path.write_bytes((GOLD / "go.jsonl").read_text().replace("\n", "\r\n").encode("utf-16"))
     whole = read_report(GOLD / "go.jsonl").run.results
     assert read_report(path).run.results == whole
+
+
+def test_what_the_go_command_says_before_its_events_hides_none(tmp_path: Path) -> None:
+    """`go test -json 2>&1 | tee go.jsonl`, where modules are fetched first."""
+    path = tmp_path / "go.jsonl"
+    said = b"go: downloading example.org/x v1.2.3\n\nwarning: <odd> {thing}\n"
+    path.write_bytes(said + (GOLD / "go.jsonl").read_bytes())
+    assert read_report(path).run.results == read_report(GOLD / "go.jsonl").run.results
+    path.write_bytes(b"<log>\n" + (GOLD / "go.jsonl").read_bytes())
+    with pytest.raises(BadReport, match="no JUnit report"):
+        read_report(path)
+
+
+def test_what_a_test_printed_is_no_sign_of_a_format(tmp_path: Path) -> None:
+    path = tmp_path / "junit.xml"
+    printed = '{"Action":"pass","Package":"p","Test":"T"}\n<Site name="x"><failsafe-summary>'
+    said = f"<![CDATA[\n{printed}\n]]>"
+    case = f'<testcase classname="a.b" name="c"><system-out>{said}</system-out></testcase>'
+    path.write_text(f'<testsuite name="s">{case}</testsuite>')
+    (result,) = read_report(path).run.results
+    assert (result.test.runner, result.test.unit) == ("junit", "a.b::c")
+    whole = (GOLD / "ctest-test.xml").read_text()
+    path.write_text(whole.replace("?>", "?>\n<!-- a > b - <testsuite> -->", 1))
+    assert read_report(path).run.results == read_report(GOLD / "ctest-test.xml").run.results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -227,3 +228,13 @@ def test_results_before_what_is_no_object_stand(tmp_path: Path) -> None:
 def test_a_report_of_no_test_is_said(tmp_path: Path) -> None:
     report = written(tmp_path, "r.xml", "<testsuites/>")
     assert gather([report]).notices == [f"{report} holds no test."]
+
+
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.xml")
+    for place in (tmp_path / "pipe.xml", Path("/dev/zero")):
+        with pytest.raises(BadReport, match="no plain file"):
+            read_report(place)
+    gathered = gather([written(tmp_path, "good.xml", GOOD), tmp_path / "pipe.xml", tmp_path])
+    assert [len(run.results) for run in gathered.runs] == [1]
+    assert len(gathered.refused) == 1

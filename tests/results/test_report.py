@@ -76,7 +76,7 @@ KILLED = """
 def test_a_killed_run_leaves_what_it_had(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(path)], timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(path)], timeout=600, check=False
     )
     assert done.returncode == -signal.SIGKILL
     parsed = report.parse(path)

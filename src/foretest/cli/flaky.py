@@ -95,12 +95,15 @@ def quarantine(
         ends = parse_term(until or term or "", today())
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if not (test and test.isprintable()):
+        raise click.UsageError(f"{test!r} is no test. Give its id, as pytest prints it.")
     config = here(repository)
     ensure_state(config)
     entry = Entry(TestId.parse(test).unit, ends, " ".join(reason.split()))
     add(config.state, entry)
     click.echo(f"{entry.test} is quarantined until {ends}; then its failure fails the run again.")
-    click.echo(f'For the whole team, in the settings: quarantine = ["{entry.setting()}"]')
+    quoted = json.dumps(entry.setting(), ensure_ascii=False)
+    click.echo(f"For the whole team, in the settings: quarantine = [{quoted}]")
 
 
 @command.command(
@@ -115,8 +118,9 @@ Example:
 def release(test: str, repository: Path | None) -> int:
     """Take TEST out of quarantine; exit 1 where it was not in it."""
     from foretest.flakes.quarantine import release as take_out
+    from foretest.records import TestId
 
-    if take_out(here(repository).state, test):
+    if take_out(here(repository).state, TestId.parse(test).unit):
         click.echo(f"{test} is out of quarantine.")
         return 0
     click.echo(f"{test} is in no quarantine of this machine; see `quarantine` in the settings.")

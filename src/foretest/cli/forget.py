@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from foretest.cli.options import here, repository_option
+from foretest.cli.options import repository_option, where_kept
 
 
 @click.command(
@@ -38,7 +38,7 @@ def command(
     """
     from foretest.forgetting import forget, forgotten
 
-    config = here(repository)
+    config = where_kept(repository)
     if listed:
         for stone in forgotten(config, lake):
             rows = f"{stone.rows:,} rows, versions {stone.first} to {stone.last}"

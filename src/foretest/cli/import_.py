@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from foretest.cli.options import here, repository_option
+from foretest.cli.options import repository_option, where_kept
 from foretest.cli.screen import Screen
 from foretest.datasets.contract import READERS
 
@@ -35,7 +35,7 @@ def command(name: str, path: Path | None, as_json: bool, repository: Path | None
     from foretest.datasets.load import import_set
 
     with Screen() as screen:
-        quality = import_set(here(repository), name, path, screen)
+        quality = import_set(where_kept(repository), name, path, screen)
     if as_json:
         click.echo(json.dumps(quality.to_json(), indent=1, ensure_ascii=False))
         return

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from foretest.cli.options import Key, repository_option
-from foretest.config import Config, load_config
+from foretest.cli.options import Key, anywhere, repository_option
+from foretest.config import Config
 from foretest.results.report import ATTEMPTS
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ Examples:
   foretest ingest append "build/**/TEST-*.xml" --run-id "$CI_RUN"
   foretest ingest append --stream nats://ci:4222 --run-id "$CI_RUN" --attempt 2 report.xml
   foretest ingest append --repository-key github.com/acme/shop --commit "$SHA" report.xml
+  foretest ingest append --decision last report.xml       as `foretest select` chose
 """,
 )
 @click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -80,6 +81,7 @@ Examples:
     help="Attempt of the whole run (default: CI's).",
 )
 @click.option("--shard", help="Part of the run, where several jobs share one id.")
+@click.option("--decision", help="The selection that ran, by name, or 'last' for the last one.")
 def append(
     reports: tuple[Path, ...],
     stream: str | None,
@@ -89,24 +91,33 @@ def append(
 ) -> None:
     """Keep REPORTS: files, folders, patterns; those of one run are joined.
 
-    Each run is acknowledged by a line, and what was acknowledged is never lost.
+    Each run is acknowledged by a line, and what was acknowledged is never lost. Where too little
+    of what was selected came back, all is kept and the exit status is 2, as with `record`.
     """
     from foretest.ingest.producing import parcelled
+    from foretest.remembering import returned
 
-    config, git = _place(repository)
+    config, git = anywhere(repository)
     origin = _origin(config, git, **more)
     sent = parcelled(reports, _known(config, git)(origin.repository), origin)
+    _, mismatch = returned(config, sent.runs, sent.notices)
     for notice in sent.notices:
         click.echo(f"note: {notice}", err=True)
     opened, _ = _opened(config, stream, durability)
+    reasons: dict[str, None] = {}
     try:
         for one in sent.messages:
             receipt = opened.append(one.report, one.meta)
             again = ", known already" if receipt.duplicate else ""
             again += "; waits here until the broker answers" if receipt.waits else ""
             click.echo(f"{one.label} kept as {receipt.sequence} (level {receipt.level}{again})")
+            reasons[receipt.waits] = None
     finally:
         opened.close()
+        for reason in filter(None, reasons):
+            click.echo(f"note: {reason}", err=True)
+    if mismatch is not None:
+        raise mismatch
 
 
 @command.command(
@@ -136,7 +147,7 @@ def run(
     from foretest.ingest.poison import PoisonFolder
     from foretest.ingest.reading import DeliveryReader
 
-    config, git = _place(repository)
+    config, git = anywhere(repository)
     opened, level = _opened(config, stream, durability)
     there = Lake(lake or config.state / "lake", object_store_environment())
     consumer = Consumer(
@@ -177,7 +188,7 @@ def status(stream: str | None, durability: str | None, repository: Path | None) 
     from foretest.ingest.addresses import POISON
     from foretest.ingest.poison import PoisonFolder
 
-    config, _ = _place(repository)
+    config, _ = anywhere(repository)
     opened, _ = _opened(config, stream, durability)
     try:
         seen = opened.status()
@@ -232,7 +243,7 @@ def poison_retry(
     names: tuple[str, ...], stream: str | None, durability: str | None, repository: Path | None
 ) -> None:
     """Append reports once more, as after an upgrade that can read them."""
-    config, _ = _place(repository)
+    config, _ = anywhere(repository)
     opened, _ = _opened(config, stream, durability)
     try:
         for name in names:
@@ -240,18 +251,6 @@ def poison_retry(
             click.echo(f"{name} waits for the lake again.")
     finally:
         opened.close()
-
-
-def _place(repository: Path | None) -> tuple[Config, bool]:
-    """Settings of the repository here, or of the folder where a server has no repository."""
-    from foretest.changes.git import Repository
-    from foretest.errors import NotARepository
-
-    start = repository or Path.cwd()
-    try:
-        return load_config(Repository.open(start).root), True
-    except NotARepository:
-        return load_config(start.resolve()), False
 
 
 def _opened(config: Config, stream: str | None, durability: str | None) -> tuple[Stream, Level]:
@@ -267,7 +266,7 @@ def _poison(repository: Path | None) -> Any:
     from foretest.ingest.addresses import POISON
     from foretest.ingest.poison import PoisonFolder
 
-    return PoisonFolder(_place(repository)[0].state / POISON)
+    return PoisonFolder(anywhere(repository)[0].state / POISON)
 
 
 def _origin(
@@ -279,13 +278,14 @@ def _origin(
     run_id: str | None,
     attempt: int | None,
     shard: str | None,
+    decision: str | None,
 ) -> Origin:
     """What is known of every report of this call; a report of its own words wins."""
     from dataclasses import replace
 
     from foretest.changes.git import Repository
     from foretest.changes.git import repository_key as key_here
-    from foretest.remembering import named_commit, origin_of
+    from foretest.remembering import named_commit, named_decision, origin_of
     from foretest.results.read import Origin
     from foretest.results.report import here
 
@@ -300,7 +300,13 @@ def _origin(
         key = repository_key or config.repository
         tested = None if commit is None else named_commit(commit)
         origin = Origin(key, tested, configuration=here(), run_id=run_id or "", root=config.root)
-    return replace(origin, attempt=attempt or origin.attempt, shard=shard or origin.shard)
+    selected = named_decision(config, decision) if decision else None
+    return replace(
+        origin,
+        attempt=attempt or origin.attempt,
+        shard=shard or origin.shard,
+        decision_id=selected,
+    )
 
 
 def _known(config: Config, git: bool) -> Callable[[str], Any]:

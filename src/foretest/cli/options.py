@@ -74,6 +74,27 @@ def here(repository: Path | None = None) -> Config:
     return load_config(Repository.open(repository or Path.cwd()).root)
 
 
+def anywhere(repository: Path | None = None) -> tuple[Config, bool]:
+    """Settings of the repository here, or of the folder where a server has none; whether it has."""
+    from foretest.changes.git import Repository
+    from foretest.errors import NotARepository
+
+    start = repository or Path.cwd()
+    try:
+        return load_config(Repository.open(start).root), True
+    except NotARepository:
+        return load_config(start.resolve()), False
+
+
+def where_kept(repository: Path | None = None) -> Config:
+    """Settings of the repository here, or of a server's folder that holds a state already.
+
+    Raises NotARepository elsewhere: whoever is in a wrong folder is to be told.
+    """
+    config, git = anywhere(repository)
+    return config if git or config.state.exists() else here(repository)
+
+
 repository_option = click.option(
     "-C",
     "--repository",

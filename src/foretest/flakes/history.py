@@ -99,21 +99,39 @@ def read_history(
 
 
 def _attempts(rows: pl.LazyFrame) -> pl.DataFrame:
-    """A row a state and unit: attempts that failed and passed, in the order of receipt."""
+    """A row a state and unit: attempts that failed and passed, in the order of receipt.
+
+    An attempt runs all sets of a unit's parameters. Where one of them failed in a state, only the
+    sets that did so count there: that another one passed is no flip.
+    """
     own = pl.col("commit").fill_null(pl.format("?{}/{}", "run_id", "attempt"))
     bad = pl.col("outcome").is_in(_BAD)
     ran = pl.col("outcome") != Outcome.SKIPPED.value
     received = pl.col("sequence") * 2**31 + pl.col("position")
+    place = ("state", "unit")
+    fails = pl.col("bad").any().over(*place)
     return (
         rows.filter(ran, pl.col("source") == Source.RECORDED.value)
         .with_columns(state=pl.concat_str(own, "configuration", separator="\n"), bad=bad)
-        .group_by("state", "unit")
+        .filter(~fails | pl.col("bad").any().over(*place, "parameters"))
+        .group_by(*place, "run_id", "attempt", "result_attempt")
+        .agg(
+            pl.col("bad").any(),
+            pl.col("commit").first(),
+            pl.col("occurred_at").min(),
+            pl.col("fingerprint").filter(pl.col("bad")).drop_nulls().first(),
+            pl.col("sequence").min(),
+            pl.col("position").min(),
+            pl.col("line").min(),
+        )
+        .sort("sequence", "position", "line")
+        .group_by(place, maintain_order=True)
         .agg(
             pl.col("bad").sum().cast(pl.Float64).alias("failed"),
             (~pl.col("bad")).sum().cast(pl.Float64).alias("passed"),
             pl.col("commit").first(),
             pl.col("occurred_at").min().dt.epoch("ms").truediv(1000).alias("when"),
-            pl.col("fingerprint").filter(pl.col("bad")).drop_nulls().first(),
+            pl.col("fingerprint").drop_nulls().first(),
             pl.col("sequence").min(),
             pl.col("position").min(),
             pl.col("line").min(),

@@ -52,13 +52,13 @@ def parse_term(text: str, start: date) -> date:
     Raises ValueError for anything else, a day that is past, or one that lies too far ahead.
     """
     match = _TERM.fullmatch(text.strip())
-    if match:
-        ends = start + timedelta(days=int(match[1]) * (7 if match[2] == "w" else 1))
-    else:
-        try:
+    try:
+        if match:
+            ends = start + timedelta(days=int(match[1]) * (7 if match[2] == "w" else 1))
+        else:
             ends = date.fromisoformat(text.strip())
-        except ValueError:
-            raise ValueError(f"'{text}' is neither 14d, 2w nor a date as 2025-07-01.") from None
+    except (ValueError, OverflowError):
+        raise ValueError(f"'{text}' is neither 14d, 2w nor a date as 2025-07-01.") from None
     if not start < ends <= start + LONGEST:
         raise ValueError(f"A quarantine ends within {LONGEST.days} days; this ends on {ends}.")
     return ends

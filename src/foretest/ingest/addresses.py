@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from foretest.errors import BadConfiguration, BadStore, ExtraMissing
 from foretest.ingest.spool import LIMIT, Spool
-from foretest.ingest.stream import Level, Stream
+from foretest.ingest.stream import Level, Stream, shown
 
 FOLDER = "stream"
 """Under the state directory: the spool of whoever names no stream."""
@@ -38,9 +39,9 @@ def open_stream(address: str, level: Level, state: Path, limit: int = LIMIT) -> 
     if not address or address.startswith("spool:"):
         folder = Path(address.removeprefix("spool:")) if address else state / FOLDER
         return Spool(folder.expanduser(), level, limit)
-    if not address.startswith(_BROKERS):
+    if not _is_broker(address):
         raise BadConfiguration(
-            f"'{address}' is no stream.", "Give spool:FOLDER or nats://HOST:PORT."
+            f"'{shown(address)}' is no stream.", "Give spool:FOLDER or nats://HOST:PORT."
         )
     try:
         from foretest.ingest.jetstream import JetStream
@@ -54,3 +55,12 @@ def open_stream(address: str, level: Level, state: Path, limit: int = LIMIT) -> 
     except BadStore as error:
         broker = Away(address, error)
     return Outbox(state / OUTBOX, broker, level)
+
+
+def _is_broker(address: str) -> bool:
+    """Whether it names a host; one that nobody can ever reach would only fill the outbox."""
+    try:
+        parts = urlsplit(address)
+        return address.startswith(_BROKERS) and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port beyond all ports
+        return False

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import struct
-import threading
 import time
-import zlib
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import TimeoutError as TimedOutError
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -27,10 +23,11 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from foretest.errors import BadConfiguration, BadReport, BadStore, Busy
+from foretest.errors import BadConfiguration, BadStore, Busy
 from foretest.ingest.lease import Lease
+from foretest.ingest.loop import Loop
+from foretest.ingest.messages import CODING, delivery_of, payload_of
 from foretest.ingest.stream import (
-    UNKNOWN,
     About,
     Delivery,
     Level,
@@ -38,24 +35,24 @@ from foretest.ingest.stream import (
     Receipt,
     Status,
     awaited,
-    decode,
-    encode,
     identity,
+    shown,
 )
 
 STREAM = "FORETEST"
 SUBJECT = "foretest.reports"
 LIMIT = 1 << 30
-LARGEST = 256 << 20
-"""Bytes of a compressed report once it is unpacked again."""
 WINDOW = 7200.0
 """Seconds in which the broker itself knows a report that is sent twice."""
 RETRY_AFTER = 2.0
-_ANSWER = 5.0
+_ANSWER = 20.0
+_REFUSED = 5.0
+"""Seconds after which a broker that refuses connections, or us, is given up."""
 _PATIENCE = 15.0
 _PIPELINE = 16
 _POLL = 0.05
-_LENGTH = struct.Struct("<I")
+_AWAY = (NatsError, OSError)
+"""What a broker that is away, slow, or refuses us comes to."""
 T = TypeVar("T")
 
 
@@ -84,16 +81,21 @@ class JetStream:
         `answer` is how long one answer of the broker may take, `patience` how long a report is sent
         and the reader's place asked for, again and again; both in seconds.
         """
-        self._address, self._limit, self._patience = address, limit, patience
+        self._address, self._limit, self._patience = shown(address), limit, patience
         self._answer = answer
         self.connections = 0
         """How often a connection was made: what a broker said before may not hold after."""
-        self._loop = _Loop()
+        self._heard: Exception | None = None
+        """What the library met with last: the better reason where an answer is only late."""
+        self._loop = Loop()
         try:
-            self._client, self._js = self._run(self._connect(), answer)
-        except (BadStore, BadConfiguration):
+            self._client, self._js = self._loop.run(self._connect(address), answer)
+        except BadConfiguration:
             self._loop.close()
             raise
+        except _AWAY as error:
+            self._loop.close()
+            raise self._away(error) from error
 
     def append(self, report: bytes, meta: Meta) -> Receipt:
         """Keep a report; see `stream.Stream`. It is sent again until the broker has answered."""
@@ -101,20 +103,21 @@ class JetStream:
             report, meta.stamped(self.level), self._client.max_payload, self._address
         )
         repository = hashlib.blake2b(meta.origin.repository.encode(), digest_size=6).hexdigest()
-        headers = {"Nats-Msg-Id": identity(report, meta), "Foretest-Coding": coding}
+        headers = {"Nats-Msg-Id": identity(report, meta), CODING: coding}
         deadline = time.monotonic() + self._patience
         while True:
             try:
+                self._connected()  # else it is sent at the next connection, with nobody listening
                 sending = self._js.publish(
                     f"{SUBJECT}.{repository}", payload, timeout=self._answer, headers=headers
                 )
-                ack = self._loop.run(sending, self._answer + 1)
+                ack = self._loop.run(sending, self._answer + 1, self._losing())
                 return Receipt(ack.seq, self.level, bool(ack.duplicate))
             except APIError as error:
                 raise self._refused(error) from error
-            except (NatsError, TimeoutError, TimedOutError, OSError) as error:
+            except _AWAY as error:
                 if time.monotonic() >= deadline:
-                    raise self._away(error) from error
+                    raise self._away(error, "nothing was acknowledged") from error
                 time.sleep(_POLL)
 
     def fits(self, report: bytes, meta: Meta) -> None:
@@ -162,26 +165,45 @@ class JetStream:
 
         A request must never wait for the next connection: behind it these numbers may be of others.
         """
-        if not self._client.is_connected:
-            raise self._away(ConnectionError("not connected"))
+        try:
+            self._connected()
+        except OSError as error:
+            raise self._away(error) from error
         self._run(self._js.purge_stream(STREAM, seq=upto + 1), 3 * self._answer)
 
-    async def _connect(self) -> tuple[Client, JetStreamContext]:
-        async def silent(_: Exception) -> None:  # every failing call raises for itself
-            return
+    def _losing(self) -> Callable[[], bool]:
+        """Tells when the connection that there is now is lost: no answer comes over another."""
+        if not self._client.is_connected:
+            return lambda: False
+        now = self.connections
+        return lambda: not self._client.is_connected or self.connections != now
+
+    def _connected(self) -> None:
+        if not self._client.is_connected:
+            raise ConnectionError(str(self._heard or "not connected"))
+
+    async def _connect(self, address: str) -> tuple[Client, JetStreamContext]:
+        ends = time.monotonic() + _REFUSED
+
+        async def hears(error: Exception) -> None:  # every failing call raises for itself
+            self._heard = error
+            late = isinstance(error, TimeoutError)
+            if not (late or self.connections) and time.monotonic() > ends:
+                raise error
 
         async def again() -> None:
             self.connections += 1
 
         client = await nats.connect(
-            self._address,
-            error_cb=silent,
+            address,
+            error_cb=hears,
             reconnected_cb=again,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.1,
+            connect_timeout=self._answer,
         )
         self.connections += 1
-        js = client.jetstream()
+        js = client.jetstream(timeout=self._answer)
         try:
             info = await js.stream_info(STREAM)
         except NotFoundError:
@@ -217,8 +239,8 @@ class JetStream:
 
     def _run(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         try:
-            return self._loop.run(work, timeout)
-        except (NatsError, TimeoutError, TimedOutError, OSError) as error:
+            return self._loop.run(work, timeout, self._losing())
+        except _AWAY as error:
             raise self._away(error) from error
 
     def _patiently(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
@@ -232,11 +254,11 @@ class JetStream:
                     raise
                 time.sleep(_POLL)
 
-    def _away(self, error: Exception) -> BadStore:
-        reason = str(error) or type(error).__name__
+    def _away(self, error: Exception, so: str = "") -> BadStore:
+        reason = str(error) or str(self._heard or "") or type(error).__name__
         return BadStore(
-            f"The broker at {self._address} does not answer ({reason}): nothing was acknowledged.",
-            "See that nats-server runs with JetStream (-js), and send again: that is safe.",
+            f"The broker at {self._address} does not answer ({reason}){so and ': '}{so}.",
+            "See that nats-server runs there with JetStream (-js), and try again: that is safe.",
         )
 
     def _refused(self, error: APIError) -> BadStore | Busy:
@@ -291,7 +313,7 @@ class JetStreamReader:
             count = min(_PIPELINE, state.last_seq - first + 1)
             for sequence, message in enumerate(self._stream.fetch(first, count), first):
                 if message is not None:
-                    delivery = _delivery(sequence, message)
+                    delivery = delivery_of(sequence, message)
                     if about(delivery.meta, delivery.report):
                         self._stream.delete(sequence)
                         gone += 1
@@ -312,7 +334,7 @@ class JetStreamReader:
             count = min(_PIPELINE, state.last_seq - at + 1, reports - len(found))
             for message in self._stream.fetch(at, count):
                 if message is not None:
-                    found.append(_delivery(at, message))
+                    found.append(delivery_of(at, message))
                     held += len(found[-1].report)
                 self._at = at
                 at += 1
@@ -336,73 +358,3 @@ def _faults(config: StreamConfig) -> list[str]:
         f"does not take {SUBJECT}.>": f"{SUBJECT}.>" not in (config.subjects or []),
     }
     return [fault for fault, there in wrong.items() if there]
-
-
-def payload_of(report: bytes, meta: Meta, largest: int, address: str) -> tuple[bytes, str]:
-    """One message's payload, compressed where the broker would refuse it as it is."""
-    said = encode(meta)
-    payload = _LENGTH.pack(len(said)) + said + report
-    room = largest - 4096  # for subject and headers
-    if len(payload) <= room:
-        return payload, "plain"
-    if len(report) <= LARGEST:
-        payload = _LENGTH.pack(len(said)) + said + zlib.compress(report, 1)
-        if len(payload) <= room:
-            return payload, "zlib"
-    raise BadReport(
-        f"{meta.name} ({len(report) / 1e6:,.1f} MB) is too large for {address}, compressed too.",
-        "Raise max_payload in the broker's configuration, or send the report in parts (shards).",
-    )
-
-
-def _delivery(sequence: int, message: RawStreamMsg) -> Delivery:
-    data = message.data or b""
-    coding = (message.headers or {}).get("Foretest-Coding", "plain")
-    try:
-        (length,) = _LENGTH.unpack_from(data)
-        meta, report = decode(data[4 : 4 + length]), data[4 + length :]
-    except (struct.error, BadReport):
-        return Delivery(sequence, UNKNOWN, data, "It came without usable meta data.")
-    if coding != "zlib":
-        return Delivery(sequence, meta, report)
-    unpacking = zlib.decompressobj()
-    try:
-        plain = unpacking.decompress(report, LARGEST)
-    except zlib.error:
-        return Delivery(sequence, meta, report, "It could not be unpacked.")
-    if not unpacking.eof:
-        return Delivery(sequence, meta, report, f"It is larger than {LARGEST >> 20} MiB unpacked.")
-    return Delivery(sequence, meta, plain)
-
-
-class _Loop:
-    """An event loop in a thread of its own, for a library that knows no other way."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result(timeout)
-        except BaseException:
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        """End what the library still does, then the loop itself."""
-        with suppress(TimedOutError):
-            self.run(_ended(), _ANSWER)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_ANSWER)
-        if not self._thread.is_alive():
-            self._loop.close()
-
-
-async def _ended() -> None:
-    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foretest.errors import BadReport, BadStore, Busy
-from foretest.ingest.jetstream import JetStream, payload_of
+from foretest.ingest.jetstream import JetStream
+from foretest.ingest.messages import payload_of
 from foretest.ingest.spool import Spool
-from foretest.ingest.stream import Level, Meta, Reader, Receipt, Status
+from foretest.ingest.stream import Level, Meta, Reader, Receipt, Status, shown
 
 if TYPE_CHECKING:
     from nats.js.api import StreamInfo
 
 _SETTLE = 1.0
 """Seconds between two looks at what the lake has taken over."""
+_TURN = 10.0
+"""Seconds to wait for another process that sends from the same outbox: each is soon done."""
 _AT_ONCE = 64 << 20
 _USUAL = 1 << 20
 """Bytes of one message that a broker takes unless it was told otherwise."""
@@ -32,7 +35,7 @@ class Away:
     connections = 0
 
     def __init__(self, address: str, error: BadStore) -> None:
-        self._address, self._error = address, error
+        self._address, self._error = shown(address), error
 
     def fits(self, report: bytes, meta: Meta) -> None:
         """Raise BadStore where a broker with the usual limit would not take a report so large."""
@@ -91,8 +94,8 @@ class Outbox:
                 self._send(receipt.sequence, report, meta)
                 if time.monotonic() - self._settled_at > _SETTLE:
                     self.settle()
-        except (BadStore, Busy):
-            return replace(receipt, waits=True)
+        except (BadStore, Busy) as error:
+            return replace(receipt, waits=error.message)
         return receipt
 
     def settle(self) -> int:
@@ -102,7 +105,7 @@ class Outbox:
         """
         self._settled_at = time.monotonic()
         self._behind = True
-        with self._spool.reader() as reader:
+        with self._spool.reader(_TURN) as reader:
             while waiting := reader.read(10_000, _AT_ONCE, 0):
                 for delivery in waiting:
                     if delivery.sequence not in self._current():
@@ -126,7 +129,13 @@ class Outbox:
         return self._broker.reader()
 
     def status(self) -> Status:
-        here, there = self._spool.status(), self._broker.status()
+        """What waits with the broker, and here. Raises BadStore where the broker is away."""
+        here = self._spool.status()
+        try:
+            there = self._broker.status()
+        except BadStore as error:
+            said = f"{here.waiting:,} reports wait for it in the outbox on this machine"
+            raise BadStore(f"{error.message} {said}.", error.remedy) from error
         kept = f"{here.waiting:,} reports wait in the outbox until the lake is known to have them."
         return replace(there, level=self.level, notices=(*there.notices, kept))
 

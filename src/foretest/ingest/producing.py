@@ -10,6 +10,7 @@ from foretest.errors import BadReport
 from foretest.history.rows import as_rows
 from foretest.ingest.parcels import packed
 from foretest.ingest.stream import Meta
+from foretest.records import TestRun
 from foretest.results.gathering import gather
 from foretest.results.read import Origin
 
@@ -32,6 +33,8 @@ class Parcelled:
 
     messages: list[Message] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    runs: list[TestRun] = field(default_factory=list)
+    """What was read here; the plugin's report alone is not, whose tests are spelled as selected."""
 
 
 def parcelled(places: Sequence[Path], known: Iterable[str], origin: Origin) -> Parcelled:
@@ -54,6 +57,7 @@ def parcelled(places: Sequence[Path], known: Iterable[str], origin: Origin) -> P
     runs = [
         replace(run, complete=run.complete and not refused) for run in gathered.runs if run.results
     ]
+    parcelled.runs = runs
     for run in runs:
         _known(run.repository, files)
         label = _label(files) if len(runs) == 1 else f"Run {run.run_id}"

@@ -90,9 +90,9 @@ class Spool:
         return ticket.receipt
 
     @contextmanager
-    def reader(self) -> Iterator[SpoolReader]:
-        """The one reader; raises Busy where another process reads."""
-        with lock(self.folder / "reader.lock", timeout=0):
+    def reader(self, patience: float = 0.0) -> Iterator[SpoolReader]:
+        """The one reader; raises Busy where another process reads for `patience` seconds more."""
+        with lock(self.folder / "reader.lock", patience):
             yield SpoolReader(self.folder)
 
     def status(self) -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -66,8 +67,8 @@ class Receipt:
     level: Level
     duplicate: bool = False
     """The stream held the very same report already and did not take it twice."""
-    waits: bool = False
-    """It is kept on this machine, and goes to the broker as soon as that answers."""
+    waits: str = ""
+    """Why it is kept on this machine alone; it goes to the broker as soon as that takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,11 @@ class Stream(Protocol):
     def status(self) -> Status: ...
 
     def close(self) -> None: ...
+
+
+def shown(address: str) -> str:
+    """A stream's address as it may be printed: without the password, or token, of its broker."""
+    return re.sub(r"//[^/]*@", "//", address)
 
 
 def identity(report: bytes, meta: Meta) -> str:

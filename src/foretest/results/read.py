@@ -28,7 +28,7 @@ from foretest.results.joining import Units
 from foretest.results.jsonstream import has_list
 from foretest.results.ledger import Ledger
 from foretest.results.normalise import clean, moment_of
-from foretest.results.xmlstream import DamagedError
+from foretest.results.xmlstream import PROLOGUE, DamagedError
 
 DOCUMENTS = (JEST_JSON, VITEST_JSON, PLAYWRIGHT_JSON, MOCHA_JSON, GTEST_JSON, go.GO, CTEST_XML)
 """Formats of their own; everything else in XML is JUnit's."""
@@ -37,7 +37,7 @@ KNOWN = (
     "CTest's Test.xml, or the report of `pytest --foretest`"
 )
 _PLUGIN = re.compile(rb'\{\s*"format"\s*:\s*"foretest-report"')
-_NO_RESULTS = (b"<testng-results", b"<failsafe-summary")
+_NO_RESULTS = re.compile(PROLOGUE + rb"<(?:testng-results|failsafe-summary)\b")
 """Roots of what lies among Surefire's reports and repeats or counts what stands in them."""
 _SNIFFED = 4096
 _MOMENT = re.compile(
@@ -103,13 +103,16 @@ def read_report(
     origin = origin or Origin()
     units = known_units if isinstance(known_units, Units) else Units(known_units)
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # it is read more than once
+            what = "is no plain file, and nothing can be read from it twice"
+            raise BadReport(f"{path} {what}.", "Write the report to a file, and name that.")
         with path.open("rb") as file:
             begin = _beginning(file)
     except OSError as error:
         raise BadReport(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
     if _PLUGIN.match(begin):
         return _plugin(path, origin)
-    document = next((d for d in DOCUMENTS if _begins(d, begin)), None)
+    document = next((d for d in DOCUMENTS if d.begins.match(begin)), None)
     if document is not None:
         reading = junit.Reading(began=_began(path))
         read = _read(path, origin, lambda file, _: _documented(document, file, origin), reading)
@@ -129,12 +132,6 @@ def _beginning(file: IO[bytes]) -> bytes:
     while not begin and (part := file.read(_SNIFFED)):
         begin = part.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     return begin + file.read(_SNIFFED - len(begin)).replace(b"\0", b"")
-
-
-def _begins(document: Document, begin: bytes) -> bool:
-    """XML may have a declaration and comments before its root, JSON begins at once."""
-    found = document.begins.search(begin) if begin.startswith(b"<") else None
-    return found is not None or document.begins.match(begin) is not None
 
 
 def _lists(path: Path, name: str) -> bool:
@@ -173,7 +170,7 @@ def _documented(document: Document, file: IO[bytes], origin: Origin) -> Iterator
 
 
 def _junit(path: Path, begin: bytes, units: Units, origin: Origin) -> ReadReport:
-    if any(root in begin for root in _NO_RESULTS):
+    if _NO_RESULTS.match(begin):
         raise BadReport(f"{path} counts results but names none.", f"Give {KNOWN}.")
     target = bazel.target_of(path.absolute())
     reading = junit.Reading(Scene(files=Files(origin.root)), target=target)

@@ -17,6 +17,8 @@ _TOKEN_LIMIT = 16 << 20
 """Bytes after which one tag (a giant attribute, an endless comment) is given up on."""
 CHUNK = 1 << 16
 
+PROLOGUE = rb"(?:<\?[^>]*>|<!--(?:[^-]|-(?!->))*-->|\s)*"
+"""What may stand before the root, for whoever looks at how a document begins."""
 _DECLARED = re.compile(rb"<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 _CODECS = re.compile(
     r"ascii|utf-8|iso8859-\d+|cp\d+|mac-roman|koi8-[rtu]|gb2312|gbk|gb18030|big5|shift_jis|euc_(?:jp|kr)"

@@ -106,4 +106,6 @@ def _split(name: str) -> Spelling:
 GOTESTSUM = Dialect("go", _tells, _prefix, _split, marks="/M", told=_told)
 
 _EVENT = rb'\{\s*"(?:Time|Action|ImportPath|Package)"\s*:'
-GO = Document("go", re.compile(_EVENT + rb"|FAIL\t\S+ \[[^\n]+\n" + _EVENT), cases)
+_BEFORE = rb"(?:(?![<{])[^\n]*\n)*"
+"""Lines of the go command itself: what it downloads, what does not build."""
+GO = Document("go", re.compile(_BEFORE + _EVENT), cases)

@@ -10,7 +10,7 @@ from foretest.records import Outcome
 from foretest.results.batch import Attempt, Case
 from foretest.results.dialects.contract import Dialect, Document, Files, Scene, Spelling
 from foretest.results.jsonstream import items, objects, text
-from foretest.results.xmlstream import Element, elements
+from foretest.results.xmlstream import PROLOGUE, Element, elements
 
 COULD_NOT_RUN = re.compile(r"unable to find|fixture dependency failed|failed to start", re.I)
 """What CTest calls 'not run' and counts as a failure."""
@@ -59,7 +59,7 @@ def _ctest_case(test: Element) -> Case:
 
 
 CTEST = Dialect("ctest", _tells_ctest, _nowhere)
-CTEST_XML = Document("ctest", re.compile(rb"<Site\b"), _test_xml)
+CTEST_XML = Document("ctest", re.compile(PROLOGUE + rb"<Site\b"), _test_xml)
 
 # --- GoogleTest --------------------------------------------------------------------------------
 
