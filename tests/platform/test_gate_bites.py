@@ -79,6 +79,12 @@ def test_on_few_changes_a_template_is_unknown_unless_it_surely_does_not_hold(sou
     assert first.trial.case_id in most.why
     held = [id(instance) for instance in others[:3]]
     assert holds(enough, "half", lambda instance: id(instance) in held).passed is False
+    # Where certainty is to be had, what is not certain is failed.
+    many = replace(exam, limits=replace(LIMITS, holds=0.66))
+    many.__dict__["instances"] = 100 * enough.instances
+    assert holds(many, "all but one", lambda instance: instance is not first).passed
+    four = {id(first), *held}
+    assert holds(many, "four of six", lambda one: id(one) in four).passed is False
     assert holds(exam, "none", lambda _: False).passed is False
     assert holds(exam, "enough", lambda _: True, 0.6).passed
 

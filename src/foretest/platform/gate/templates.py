@@ -11,6 +11,8 @@ from foretest.platform.gate.verdict import Check
 Template = Callable[[Instance], bool | None]
 """Whether it holds on a change; None where the change does not lend itself to it."""
 Z = 1.96
+ALMOST = 0.95
+"""A share of changes on which a sound model holds: where so many are not certain, they are few."""
 SHOWN = 3
 """Changes that are named where a template fails."""
 
@@ -18,7 +20,8 @@ SHOWN = 3
 def holds(exam: Exam, name: str, template: Template, wanted: float | None = None) -> Check:
     """The share of instances on which a template holds; `wanted` 1.0 asks for all of them.
 
-    Failed: it holds on fewer than are wanted. On as many, but not for certain: unknown.
+    Failed: it does not hold for certain on as many as are wanted. Unknown where there are too few
+    changes to be certain of a sound model, and it holds on as many.
     """
     least = exam.limits.holds if wanted is None else wanted
     right, wrong, why = 0, [], ""
@@ -38,8 +41,9 @@ def holds(exam: Exam, name: str, template: Template, wanted: float | None = None
     low, high = wilson(right, n, Z)
     told = f"{right} of {n}" if every else f"{right} of {n} [{low:.1%}, {high:.1%}]"
     named = ", ".join(wrong[:SHOWN]) + (f" and {len(wrong) - SHOWN} more" * (len(wrong) > SHOWN))
-    few = least > wilson(n, n, Z)[0]
-    if not every and low < least <= high and (few or right >= least * n):
+    hopeless = least > wilson(n, n, Z)[0]
+    few = least > wilson(ALMOST * n, n, Z)[0] and right >= least * n
+    if not every and low < least <= high and (hopeless or few):
         why = f"{n} changes are too few to be certain" + (f": not on {named}" if wrong else "")
         return Check(name, None, told, asked, why, essential=False)
     return Check(name, not wrong if every else low >= least, told, asked, f"{why}not on {named}")
