@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from foretest import learning
 from foretest.bundle import read
 from small_project import Done, Project, clean_environment, make
 
@@ -215,6 +218,24 @@ def test_noise_odd_names_and_litter(suite: Callable[..., Project]) -> None:
     assert "test_good" in ran.check(1).out
     # Status 2 where what was selected lies in the files that this run left out.
     assert "Recorded 1 run" in project.foretest("record").check(0, 2).out
+
+
+def test_of_a_slow_suite_the_best_linked_tests_run_within_a_tenth_of_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tests = tuple(f"a.py::test_{number}" for number in range(1000))
+    store = SimpleNamespace(tests=tests, seconds=np.full(1000, 0.5))
+    scores = np.linspace(0.0, 1.0, 1000)  # nearly all are linked to the change
+    monkeypatch.setattr(learning, "query_of", lambda change: change)
+    monkeypatch.setattr(learning, "build", lambda *_, **__: None)
+    monkeypatch.setattr(learning, "predict", lambda *_: scores)
+    chosen = learning.suggested(store)(None, SimpleNamespace(case_id="one"))
+    certain = {test for test, chance in chosen.items() if chance == 1.0}
+    assert certain == set(tests[-101:])
+    assert set(chosen.values()) == {1.0, learning.SAMPLED}
+    store.seconds[-1] = 10_000.0  # one that takes longer than its share runs all the same
+    chosen = learning.suggested(store)(None, SimpleNamespace(case_id="one"))
+    assert chosen[tests[-1]] == 1.0
 
 
 def test_what_was_tried_is_kept_and_never_tried_again(project: Project) -> None:

@@ -44,6 +44,8 @@ SLOW = 60.0
 """Seconds of suite above which a tried change runs linked tests and a sample, not all."""
 LINKED = 0.02
 """Score from which a test counts as linked to a change."""
+CERTAIN = 0.1
+"""Share of the suite's time that linked tests may take."""
 SAMPLED = 0.05
 """Share of the other tests that is drawn."""
 
@@ -252,18 +254,23 @@ def try_changes(
 
 
 def suggested(store: EvidenceStore) -> Callable[[Change, Candidate], Mapping[str, float]]:
-    """Of a slow suite: the tests that evidence links to a change, and a sample of all others.
+    """Of a slow suite: the tests that evidence links best to a change, and a sample of the others.
 
-    The sample's inclusion probability is logged, so that failures that no evidence foresaw count
+    A module that all import is linked to all: what is certain to run has a bound in time. The
+    sample's inclusion probability is logged, so that failures that no evidence foresaw count
     with their weight.
     """
     formula = Formula()
     wanted = frozenset(formula.inputs)
+    seconds = np.nan_to_num(store.seconds)
+    room = CERTAIN * seconds.sum()
 
     def choose(change: Change, candidate: Candidate) -> Mapping[str, float]:
         frame = build(query_of(change), store, time.time(), only=wanted)
-        linked = np.flatnonzero(predict(formula, frame) >= LINKED)
-        names = [store.tests[row] for row in linked]
+        scores = predict(formula, frame)
+        best = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores >= LINKED)]
+        before = np.cumsum(seconds[best]) - seconds[best]
+        names = [store.tests[row] for row in best[before <= room]]
         return sample_tests(names, store.tests, SAMPLED, candidate.case_id)
 
     return choose

@@ -1,5 +1,9 @@
 """Which past changes can be taken back today."""
 
+import ast
+
+import pytest
+
 from foretest.changes.git import Repository
 from foretest.lab.undo import undo_candidates
 from foretest.lab.workspace import Workspace
@@ -46,6 +50,43 @@ def test_comments_docstrings_versions_and_annotations_are_no_change(project):
     after = '"""B."""\n__version__ = "2"\n\n\ndef f(a: int) -> int:\n\n    return a  # two\n'
     project.commit({"pkg/a.py": after})
     assert undone(project) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("@a\n{}", "@b\n{}"),
+        ("{}x = 1; y = 2\n", "{}x = 1; y = 3\n"),
+        ('{}x = """\n1\n"""\n', '{}x = """\n2\n"""\n'),
+        ("{}", "{}{}"),
+        ("{}", "x = 1\n{}"),
+        ("if x:\n    pass\n{}", "if x:\n    pass\nelse:\n    y = 1\n{}"),
+    ],
+    ids=["decorator", "same line", "text", "twice", "before", "else"],
+)
+def test_whatever_changes_a_statement_is_a_change(project, old, new):
+    function = "def f():\n    return 1\n"
+    project.commit({"pkg/a.py": old.replace("{}", function)})
+    fix = project.commit({"pkg/a.py": new.replace("{}", function)})
+    assert [(c.undone_commit, c.hunk) for c in undone(project)] == [(fix, None)]
+
+
+def test_a_long_module_is_not_walked_for_each_hunk(project, monkeypatch):
+    def long(value):
+        return GAP.join(f"def f{n}():\n    return {value}\n" for n in range(5)) + "\n\n" + rest
+
+    rest = "\n\n".join(f"def g{n}():\n    return {n}\n" for n in range(200))
+    project.commit({"pkg/a.py": long(1)})
+    project.commit({"pkg/a.py": long(2)})
+    walked, walk = [], ast.walk
+
+    def noted(tree):
+        walked.extend(walk(tree))
+        return walk(tree)
+
+    monkeypatch.setattr(ast, "walk", noted)
+    assert len(undone(project)) == 6
+    assert len(walked) < len(list(walk(ast.parse(long(1)))))
 
 
 def test_tests_documents_and_merges_are_not_undone(project):

@@ -8,9 +8,9 @@ import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
-from itertools import islice, zip_longest
+from itertools import islice, takewhile, zip_longest
 
 from foretest.changes.diff import HunkPatch, split_hunks
 from foretest.changes.git import Commit, Repository
@@ -84,7 +84,7 @@ def _undoing(
 ) -> _Undoing:
     before = repo.read_many(commit.parents[0], sources)
     after = repo.read_many(commit.id, sources)
-    changed = [p for p in sources if _digest(before.get(p)) != _digest(after.get(p))]
+    changed = [p for p in sources if not _same_code(before.get(p), after.get(p))]
     if not changed:
         return _Undoing(())
     patch = _patch(repo, commit, changed)
@@ -241,8 +241,7 @@ def _changes_code(hunk: HunkPatch, after: bytes) -> bool:
     first = max(int(at[3]) - 1, 0)
     count = new.count(b"\n")
     text = b"\n".join([*lines[:first], *old.split(b"\n")[:-1], *lines[first + count :]])
-    digest = _digest(text)
-    return digest != b"unreadable" and digest != _digest(after)
+    return _statements(text) is not None and not _same_code(text, after)
 
 
 def _sides(hunk: HunkPatch) -> tuple[bytes, bytes]:
@@ -260,24 +259,61 @@ def _sides(hunk: HunkPatch) -> tuple[bytes, bytes]:
     return sides[0], sides[1]
 
 
-def _digest(source: bytes | None) -> bytes:
-    """Digest of a module's code without docstrings, version numbers and type checkers' part."""
-    if source is None:
-        return b"absent"
+def _same_code(one: bytes | None, other: bytes | None) -> bool:
+    """True where two modules differ in no more than docstrings, version numbers and types.
+
+    Only what lies between their equal first and last statements is compared: a hunk in a long
+    module costs a parse, not a walk through all of it.
+    """
+    if one is None or other is None:
+        return one is other
+    left, right = _statements(one), _statements(other)
+    if left is None or right is None:
+        return left is right
+    first = _alike(zip(left, right, strict=False))
+    left, right = left[first:], right[first:]
+    last = _alike(zip(reversed(left), reversed(right), strict=False))
+    return _code(left[: len(left) - last]) == _code(right[: len(right) - last])
+
+
+_Statement = tuple[tuple[bytes, ...], int, ast.stmt]
+"""Its lines, decorators included, the column where it begins, and its tree."""
+
+
+@lru_cache(maxsize=16)  # a module is compared with each of a commit's hunks taken back
+def _statements(source: bytes) -> list[_Statement] | None:
+    """What stands at the top of a module; None where it is no Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
-        return b"unreadable"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return None
+    lines = source.splitlines()
+    found = []
+    for node in tree.body:
+        above = [mark.lineno for mark in getattr(node, "decorator_list", ())]
+        text = lines[min([node.lineno, *above]) - 1 : node.end_lineno]
+        found.append((tuple(text), node.col_offset, node))
+    return found
+
+
+def _alike(pairs: Iterable[tuple[_Statement, _Statement]]) -> int:
+    """How many pairs, from the first on, have the same text."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0][:2] == pair[1][:2], pairs))
+
+
+def _code(statements: Sequence[_Statement]) -> list[str]:
+    """The syntax trees without docstrings, version numbers and type checkers' part."""
+    kept = [node for _, _, node in statements if not _is_text(node)]
+    for node in (inner for outer in kept for inner in ast.walk(outer)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [s for s in node.body if not _is_text(s)] or [ast.Pass()]
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.returns = None
         elif isinstance(node, ast.arg):
             node.annotation = None
-    return blake2b(ast.dump(tree).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return [ast.dump(node) for node in kept]
 
 
 def _is_text(statement: ast.stmt) -> bool:
