@@ -171,6 +171,19 @@ def test_of_a_slow_suite_samples_run_with_their_probabilities(
     assert read_evidence(tmp_path, "slow", "lagged coverage") is None
 
 
+def test_commits_that_touched_other_paths_alone_are_not_undone(
+    recipe: Recipe, prepared: Callable[[str], Order], tmp_path: Path
+) -> None:
+    order = replace(prepared("part"), faults=0)
+    part = replace(recipe, name="part", lag=0, sources=("test_small.py",))
+    (row,) = mine_all([part], order, tmp_path, lambda _: None, here=True)
+    assert (row.error, row.tried) == ("", 0)
+    (row,) = mine_all(
+        [replace(part, sources=("small.py",))], order, tmp_path, lambda _: None, here=True
+    )
+    assert (row.error, row.tried) == ("", 2)
+
+
 def test_after_the_end_nothing_is_begun(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     order = Order(tmp_path / "scratch", until=1.0)

@@ -7,7 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -131,7 +131,7 @@ class Place:
             self.clone,
             self.config,
             mixed(
-                undo_candidates(repo, commit),
+                undo_candidates(repo, commit, only=touching(repo, commit, self.recipe.sources)),
                 fault_candidates(repo, commit, seed=0, count=faults, edits=3) if faults else (),
             ),
             workers=workers,
@@ -162,6 +162,11 @@ class Place:
                 lineage = {"ages": list(ages.ages or ()), "age": ages.age}
                 kept = facts / f"{self.recipe.name}.{kind.split()[0]}.ftb"
                 bundles.write(kept, Bundle(store, lineage=lineage))
+
+
+def touching(repo: Repository, commit: str, paths: Sequence[str]) -> frozenset[str] | None:
+    """Which commits touched these paths, up to `commit`; None where there are no paths: all."""
+    return frozenset(past.id for past in repo.log(paths, start=commit)) if paths else None
 
 
 def mixed(undone: Iterable[Candidate], faults: Iterable[Candidate]) -> Iterator[Candidate]:

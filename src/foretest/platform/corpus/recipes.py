@@ -25,6 +25,8 @@ class Recipe:
     pytest_args: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
     """Which part of the suite is run; empty: all of it."""
+    sources: tuple[str, ...] = ()
+    """Commits that touched these paths are undone; empty: all. Others a part cannot judge."""
     lag: int = 50
     """Commits by which the lagged coverage is older; 0: none is taken."""
     timeout: float = 300.0
