@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,32 +14,29 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """SQLAlchemy's address of an empty database on the loopback; ended with the tests."""
     programs = _programs()
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     if programs is None or (as_user and not _has_user()):
         pytest.skip("LEFT OUT: no PostgreSQL here (Debian: apt-get install postgresql)")
     pytest.importorskip("psycopg", reason="LEFT OUT: psycopg is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
-    _open_to_all(folder)
+    # Not among pytest's own folders: every other session closes those to the server's user.
+    folder = Path(tempfile.mkdtemp(prefix="foretest-postgres-"))
     if as_user:
         shutil.chown(folder, "postgres")
     data, port = folder / "data", _free_port()
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
     start = ["-D", data, "-w", "-l", folder / "log", "-o", options, "start"]
-    _run([*as_user, programs / "initdb", "-D", data, "-U", "me", "--auth=trust", "-N"])
-    _run([*as_user, programs / "pg_ctl", *start])
     try:
-        yield f"postgresql+psycopg://me@127.0.0.1:{port}/postgres"
+        _run([*as_user, programs / "initdb", "-D", data, "-U", "me", "--auth=trust", "-N"])
+        _run([*as_user, programs / "pg_ctl", *start])
+        try:
+            yield f"postgresql+psycopg://me@127.0.0.1:{port}/postgres"
+        finally:
+            _run([*as_user, programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"])
     finally:
-        _open_to_all(folder)  # another session of pytest closes what they share
-        _run([*as_user, programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"])
-
-
-def _open_to_all(folder: Path) -> None:
-    for parent in (folder, *folder.parents[:3]):
-        parent.chmod(0o755)
+        shutil.rmtree(folder)
 
 
 def _programs() -> Path | None:
