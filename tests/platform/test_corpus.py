@@ -20,7 +20,13 @@ from foretest.history.shelf import Shelf
 from foretest.lab.labels import Candidate, sample_tests
 from foretest.platform.cluster import connect
 from foretest.platform.corpus.account import account, as_lines, closing_lines, until
-from foretest.platform.corpus.facts import FRESH, lessons_of, read_evidence, read_facts
+from foretest.platform.corpus.facts import (
+    FRESH,
+    lessons_of,
+    names_in,
+    read_evidence,
+    read_facts,
+)
 from foretest.platform.corpus.fleet import Standing, by_need, estimate, mine_all, rows_of, spelled
 from foretest.platform.corpus.mining import FAILURE, Order, Row
 from foretest.platform.corpus.place import EVERY, mixed, sometimes_all
@@ -286,10 +292,15 @@ def test_who_has_least_comes_first(recipe: Recipe) -> None:
 
 
 def test_the_kept_facts_stay_small() -> None:
-    facts = Path(__file__).parents[2] / "proof" / "cases"
-    if not facts.exists():
+    proof = Path(__file__).parents[2] / "proof"
+    folders = [proof / name for name in ("cases", "later", "grown")]
+    if not all(folder.exists() for folder in folders):
         pytest.skip("the kept facts are not here")
-    assert account(facts).size <= 20e6
+    accounts = [account(folder) for folder in folders]
+    assert sum(each.size for each in accounts) <= 20e6
+    # No repository stands in two folders: what one judges, no other is fitted on.
+    names = [name for folder in folders for name in names_in(folder)]
+    assert sorted(set(names)) == sorted(names)
 
 
 def test_recipes_are_sound() -> None:
