@@ -288,7 +288,7 @@ def test_what_is_no_set_is_refused_in_words(name: str, tmp_path: Path, config: C
 
 
 def test_memory_is_bounded_by_a_batch(tmp_path: Path) -> None:
-    """Ten times the rows of the same tests take about the same memory to read."""
+    """Twenty times the rows of the same tests take about the same memory to read."""
 
     def peak(builds: int) -> int:
         folder = tmp_path / str(builds) / "p"
@@ -311,8 +311,9 @@ def test_memory_is_bounded_by_a_batch(tmp_path: Path) -> None:
         assert ledger.rows == builds * 50
         return most
 
-    small, large = peak(20), peak(200)
-    assert large < 3 * small
+    small, large = peak(20), peak(400)
+    other = 500_000  # what threads of other tests may take meanwhile; 20,000 rows held take more
+    assert large < 3 * small + other
 
 
 def test_a_bad_cell_is_counted_and_the_rest_is_read(tmp_path: Path, config: Config) -> None:
